@@ -1,0 +1,3 @@
+//! Benches of the store.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `lsm` command.
+
+fn main() {}

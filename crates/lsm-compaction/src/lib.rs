@@ -1,0 +1,1 @@
+//! Leveled compaction: what to merge, how to merge it, and in parallel.

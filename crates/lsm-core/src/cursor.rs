@@ -1,0 +1,111 @@
+//! How sorted entries are walked.
+//!
+//! Memtables, tables, levels and merges of them all look the same from above: a [`Cursor`] over
+//! internal keys. A cursor lends what it stands on, so that a step costs no allocation.
+//!
+//! # Invariants
+//! C1. A new cursor is not valid; a seek makes it valid if there is such an entry.
+//! C2. `key`, `value`, `next` and `prev` are called only while the cursor is valid.
+//! C3. `next` moves to the smallest larger internal key, `prev` to the largest smaller one; the cursor
+//!     is not valid where there is none. Both work in any order.
+//! C4. After an error the cursor is not valid until the next successful seek. An error is never
+//!     mistaken for the end.
+//! C5. What the cursor shows does not change by writes made after it was created, unless its maker
+//!     says otherwise (a memtable's cursor may meet newer entries, which the visibility layer hides).
+
+use crate::{Result, Slice};
+
+/// A position in sorted entries. Keys are encoded internal keys (see [`crate::key`]).
+pub trait Cursor: Send {
+    /// Moves to the first entry.
+    ///
+    /// # Errors
+    /// Damage or I/O errors met on the way; likewise for every other move.
+    fn seek_to_first(&mut self) -> Result<()>;
+
+    /// Moves to the last entry.
+    ///
+    /// # Errors
+    /// As for [`Cursor::seek_to_first`].
+    fn seek_to_last(&mut self) -> Result<()>;
+
+    /// Moves to the first entry at or after `target`, an internal key.
+    ///
+    /// # Errors
+    /// As for [`Cursor::seek_to_first`].
+    fn seek(&mut self, target: &[u8]) -> Result<()>;
+
+    /// Moves to the last entry at or before `target`, an internal key.
+    ///
+    /// # Errors
+    /// As for [`Cursor::seek_to_first`].
+    fn seek_for_prev(&mut self, target: &[u8]) -> Result<()>;
+
+    /// Moves one entry on (C2, C3).
+    ///
+    /// # Errors
+    /// As for [`Cursor::seek_to_first`].
+    fn next(&mut self) -> Result<()>;
+
+    /// Moves one entry back (C2, C3).
+    ///
+    /// # Errors
+    /// As for [`Cursor::seek_to_first`].
+    fn prev(&mut self) -> Result<()>;
+
+    /// Whether the cursor stands on an entry.
+    fn valid(&self) -> bool;
+
+    /// The internal key it stands on (C2).
+    fn key(&self) -> &[u8];
+
+    /// The value it stands on (C2).
+    fn value(&self) -> &[u8];
+
+    /// The value as a [`Slice`] that may outlive the cursor; shares a buffer where that is cheaper.
+    fn value_slice(&self) -> Slice {
+        Slice::copy_from(self.value())
+    }
+}
+
+impl<C: Cursor + ?Sized> Cursor for Box<C> {
+    fn seek_to_first(&mut self) -> Result<()> {
+        (**self).seek_to_first()
+    }
+
+    fn seek_to_last(&mut self) -> Result<()> {
+        (**self).seek_to_last()
+    }
+
+    fn seek(&mut self, target: &[u8]) -> Result<()> {
+        (**self).seek(target)
+    }
+
+    fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
+        (**self).seek_for_prev(target)
+    }
+
+    fn next(&mut self) -> Result<()> {
+        (**self).next()
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        (**self).prev()
+    }
+
+    fn valid(&self) -> bool {
+        (**self).valid()
+    }
+
+    fn key(&self) -> &[u8] {
+        (**self).key()
+    }
+
+    fn value(&self) -> &[u8] {
+        (**self).value()
+    }
+
+    fn value_slice(&self) -> Slice {
+        (**self).value_slice()
+    }
+}

@@ -1,0 +1,171 @@
+//! The errors that every layer of the store can return.
+//!
+//! A variant exists only where a caller would act differently: retry, restore, upgrade, or fix the
+//! call. "Not found" is an `Option`. Bytes from disk give [`Corruption`], never a panic.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, sorted by what the caller can do about it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused: retry or give up.
+    Io {
+        /// The call that failed, as in "write" or "sync".
+        op: &'static str,
+        /// The file or directory it was for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Bytes are not what was once written: restore or repair.
+    Corruption(Box<Corruption>),
+    /// The bytes use a feature that this store does not have.
+    Unsupported {
+        /// The feature, as in "blob files".
+        feature: String,
+        /// The file that uses it.
+        path: Option<PathBuf>,
+    },
+    /// The call cannot be carried out as it was made; nothing happened.
+    InvalidArgument(String),
+}
+
+/// Where a damaged byte lies and what was expected there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Corruption {
+    /// The damaged file, where the layer that found it knows one.
+    pub path: Option<PathBuf>,
+    /// Offset in bytes of the damaged record, block or field.
+    pub offset: Option<u64>,
+    /// What was found and what was expected: lower case, no full stop.
+    pub detail: String,
+}
+
+impl Error {
+    /// Wraps an error of the operating system.
+    pub fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
+        Error::Io { op, path: path.into(), source }
+    }
+
+    /// Damage without a known place; [`Error::at`] and [`Error::in_file`] add it.
+    pub fn corruption(detail: impl Into<String>) -> Error {
+        Error::Corruption(Box::new(Corruption { path: None, offset: None, detail: detail.into() }))
+    }
+
+    /// A feature that this store does not have.
+    pub fn unsupported(feature: impl Into<String>) -> Error {
+        Error::Unsupported { feature: feature.into(), path: None }
+    }
+
+    /// A call that cannot be carried out as it was made.
+    pub fn invalid_argument(detail: impl Into<String>) -> Error {
+        Error::InvalidArgument(detail.into())
+    }
+
+    /// Adds the offset of the damage, unless a deeper layer already knew it.
+    pub fn at(mut self, offset: u64) -> Error {
+        if let Error::Corruption(corruption) = &mut self {
+            corruption.offset.get_or_insert(offset);
+        }
+        self
+    }
+
+    /// Adds the file, unless a deeper layer already knew it.
+    pub fn in_file(mut self, file: &Path) -> Error {
+        match &mut self {
+            Error::Corruption(corruption) => {
+                corruption.path.get_or_insert_with(|| file.to_owned());
+            }
+            Error::Unsupported { path, .. } => {
+                path.get_or_insert_with(|| file.to_owned());
+            }
+            Error::Io { .. } | Error::InvalidArgument(_) => {}
+        }
+        self
+    }
+
+    /// Whether this is [`Error::Corruption`].
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Error::Corruption(_))
+    }
+
+    /// The file that the error names, if it names one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Error::Io { path, .. } => Some(path),
+            Error::Corruption(corruption) => corruption.path.as_deref(),
+            Error::Unsupported { path, .. } => path.as_deref(),
+            Error::InvalidArgument(_) => None,
+        }
+    }
+
+    /// A second error that says the same, for one failure that several callers must hear of.
+    pub fn duplicate(&self) -> Error {
+        match self {
+            Error::Io { op, path, source } => {
+                let source = match source.raw_os_error() {
+                    Some(code) => io::Error::from_raw_os_error(code),
+                    None => io::Error::new(source.kind(), source.to_string()),
+                };
+                Error::Io { op, path: path.clone(), source }
+            }
+            Error::Corruption(corruption) => Error::Corruption(corruption.clone()),
+            Error::Unsupported { feature, path } => Error::Unsupported { feature: feature.clone(), path: path.clone() },
+            Error::InvalidArgument(detail) => Error::InvalidArgument(detail.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
+            Error::Corruption(corruption) => corruption.fmt(f),
+            Error::Unsupported { feature, path: Some(path) } => {
+                write!(f, "{}: not supported: {feature}", path.display())
+            }
+            Error::Unsupported { feature, path: None } => write!(f, "not supported: {feature}"),
+            Error::InvalidArgument(detail) => f.write_str(detail),
+        }
+    }
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "corruption in {}", path.display())?,
+            None => f.write_str("corruption")?,
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        write!(f, ": {}", self.detail)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deepest_layer_names_the_place() {
+        let error =
+            Error::corruption("checksum 1, stored 2").at(10).at(20).in_file(Path::new("a")).in_file(Path::new("b"));
+        assert_eq!(error.to_string(), "corruption in a at offset 10: checksum 1, stored 2");
+    }
+}

@@ -1,0 +1,41 @@
+//! Keys, batches, cursors, coding and errors shared by every crate of the store.
+//!
+//! This crate is the bottom of the workspace: it does no I/O, starts no thread and has no `unsafe`.
+//! What stands here is what two or more of the other crates must agree on:
+//!
+//! | module | what it fixes |
+//! |---|---|
+//! | [`key`] | sequence numbers, kinds and the order of internal keys |
+//! | [`batch`] | RocksDB's `WriteBatch` bytes, the payload of a log record |
+//! | [`cursor`] | how sorted entries are walked, in numbered invariants |
+//! | [`merge`] | many cursors seen as one |
+//! | [`visible`] | what a reader at one sequence number sees |
+//! | [`range_tombstone`] | deleted ranges as fragments that do not overlap |
+//! | [`operator`] | a user's merge operator |
+//! | [`coding`], [`checksum`] | integers, lengths and masked crc32c |
+//! | [`filename`] | names of the files in a store's directory |
+//! | [`slice`] | bytes handed to a user without a copy where possible |
+//! | [`read_at`] | anything that reads at an offset |
+//! | [`error`] | the errors every layer can return |
+
+pub mod batch;
+pub mod checksum;
+pub mod coding;
+pub mod cursor;
+pub mod error;
+pub mod filename;
+pub mod key;
+pub mod merge;
+pub mod operator;
+pub mod range_tombstone;
+pub mod read_at;
+pub mod slice;
+pub mod visible;
+
+pub use batch::WriteBatch;
+pub use cursor::Cursor;
+pub use error::{Corruption, Error, Result};
+pub use key::{ColumnFamilyId, Kind, SeqNo};
+pub use operator::MergeOperator;
+pub use read_at::ReadAt;
+pub use slice::Slice;

@@ -1,0 +1,1 @@
+//! many cursors seen as one

@@ -1,0 +1,1 @@
+//! An LSM-tree key-value store on RocksDB's own files.

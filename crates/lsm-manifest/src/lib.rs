@@ -1,0 +1,1 @@
+//! RocksDB's version-edit log and the immutable versions it describes.

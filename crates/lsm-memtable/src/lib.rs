@@ -1,0 +1,1 @@
+//! An arena skiplist that is read without locks while it is written.

@@ -1,0 +1,1 @@
+//! RocksDB's block-based table: builder, reader, cursor, verification.

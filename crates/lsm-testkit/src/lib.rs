@@ -1,0 +1,1 @@
+//! Models, seeded choices and a faulty file system for tests of the store.

@@ -1,0 +1,1 @@
+//! RocksDB's write-ahead log: records, segments, replay.

@@ -1,0 +1,3 @@
+//! Drives tests, checks, fuzzing and benches of the workspace.
+
+fn main() {}
