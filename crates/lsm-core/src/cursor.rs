@@ -109,3 +109,77 @@ impl<C: Cursor + ?Sized> Cursor for Box<C> {
         (**self).value_slice()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A cursor over a sorted list: the naive thing that others are compared with.
+
+    use super::Cursor;
+    use crate::key::{self, InternalKey};
+    use crate::{Kind, Result, SeqNo};
+
+    #[derive(Default)]
+    pub(crate) struct VecCursor {
+        entries: Vec<(Vec<u8>, Vec<u8>)>,
+        position: Option<usize>,
+    }
+
+    impl VecCursor {
+        /// Entries of (key head, key tail, sequence number, value), in any order.
+        pub(crate) fn of(parts: &[(Vec<u8>, u8, u64, u8)]) -> VecCursor {
+            let entry = |(head, tail, seq, value): &(Vec<u8>, u8, u64, u8)| {
+                let user_key = [head.as_slice(), &[*tail]].concat();
+                (InternalKey::new(&user_key, SeqNo::new(*seq), Kind::Value).as_bytes().to_vec(), vec![*value])
+            };
+            VecCursor::new(parts.iter().map(entry).collect())
+        }
+
+        pub(crate) fn new(mut entries: Vec<(Vec<u8>, Vec<u8>)>) -> VecCursor {
+            entries.sort_by(|a, b| key::compare(&a.0, &b.0));
+            VecCursor { entries, position: None }
+        }
+
+        fn stand(&mut self, position: Option<usize>) -> Result<()> {
+            self.position = position.filter(|&position| position < self.entries.len());
+            Ok(())
+        }
+    }
+
+    impl Cursor for VecCursor {
+        fn seek_to_first(&mut self) -> Result<()> {
+            self.stand(Some(0))
+        }
+
+        fn seek_to_last(&mut self) -> Result<()> {
+            self.stand(self.entries.len().checked_sub(1))
+        }
+
+        fn seek(&mut self, target: &[u8]) -> Result<()> {
+            self.stand(Some(self.entries.partition_point(|entry| key::compare(&entry.0, target).is_lt())))
+        }
+
+        fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
+            self.stand(self.entries.partition_point(|entry| key::compare(&entry.0, target).is_le()).checked_sub(1))
+        }
+
+        fn next(&mut self) -> Result<()> {
+            self.stand(Some(self.position.expect("C2") + 1))
+        }
+
+        fn prev(&mut self) -> Result<()> {
+            self.stand(self.position.expect("C2").checked_sub(1))
+        }
+
+        fn valid(&self) -> bool {
+            self.position.is_some()
+        }
+
+        fn key(&self) -> &[u8] {
+            &self.entries[self.position.expect("C2")].0
+        }
+
+        fn value(&self) -> &[u8] {
+            &self.entries[self.position.expect("C2")].1
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! A user's merge operator: read-modify-write without the read.
 
+use crate::{Error, Result};
+
 /// Combines the operands that were written to a key with the value below them.
 ///
 /// A store calls it while it reads or compacts, from any thread, and may combine the same operands
@@ -34,4 +36,24 @@ pub trait MergeOperator: Send + Sync {
     fn partial_merge(&self, _key: &[u8], _older: &[u8], _newer: &[u8]) -> Option<Vec<u8>> {
         None
     }
+}
+
+/// Applies `operands`, *newest first* as a reader meets them, to `existing`.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when the store was opened without an operator;
+/// [`Error::Corruption`] when the operator refuses the operands.
+pub fn apply<O: AsRef<[u8]>>(
+    operator: Option<&dyn MergeOperator>,
+    user_key: &[u8],
+    existing: Option<&[u8]>,
+    operands: &[O],
+) -> Result<Vec<u8>> {
+    let operator = operator.ok_or_else(|| {
+        Error::invalid_argument("the store holds merge operands, but was opened without a merge operator")
+    })?;
+    let oldest_first: Vec<&[u8]> = operands.iter().rev().map(AsRef::as_ref).collect();
+    operator.full_merge(user_key, existing, &oldest_first).ok_or_else(|| {
+        Error::corruption(format!("merge operator {} refused {} operands", operator.name(), operands.len()))
+    })
 }

@@ -1,1 +1,549 @@
-//! what a reader sees
+//! What a reader at one sequence number sees of internal entries.
+//!
+//! Below lie all versions of all keys, newest first per key; above, a user walks live keys with one
+//! value each. This cursor hides versions newer than the reader, older versions of a key, deleted
+//! keys, keys under range tombstones, and joins merge operands into values.
+//!
+//! # Invariants
+//! V1. Going forward, `inner` stands on the current entry while `value` is [`Value::Lent`], else
+//!     behind the entries that made the current value.
+//! V2. Going backward, `inner` stands before all entries of the current key.
+//! V3. `coverage` is asked again only when a key lies outside of what the last answer holds for.
+
+use crate::key::{self, InternalKey, ParsedKey};
+use crate::operator;
+use crate::range_tombstone::{Coverage, TombstoneSource};
+use crate::{Cursor, Error, Kind, MergeOperator, Result, SeqNo, Slice};
+use std::sync::Arc;
+
+/// After this many entries of one key were stepped over, seek instead: a hot key may have thousands.
+const STEPS_BEFORE_SEEK: usize = 8;
+
+/// What a reader sees and within which keys.
+#[derive(Clone, Default)]
+pub struct Visibility {
+    /// Writes after this one are hidden.
+    pub seq: SeqNo,
+    /// First user key to show; `None` for all from the beginning.
+    pub from: Option<Vec<u8>>,
+    /// First user key not to show; `None` for all to the end.
+    pub to: Option<Vec<u8>>,
+    /// Joins merge operands; needed only if there are any.
+    pub merge_operator: Option<Arc<dyn MergeOperator>>,
+}
+
+/// Walks the live keys of `inner`, both ways.
+pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
+    inner: C,
+    tombstones: T,
+    visibility: Visibility,
+    coverage: Option<Coverage>,
+    direction: Direction,
+    /// The current user key, or the last one that was stepped over.
+    key: Vec<u8>,
+    value: Value,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Backward,
+}
+
+enum Value {
+    /// The cursor is not valid.
+    None,
+    /// `inner` stands on it.
+    Lent,
+    /// A merge result, or a value that `inner` has left.
+    Owned(Slice),
+}
+
+/// The versions of one key that a backward walk has met so far, oldest first.
+#[derive(Default)]
+struct Versions {
+    base: Option<Slice>,
+    operands: Vec<Slice>,
+}
+
+impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
+    /// A cursor that is not valid until the first seek.
+    pub fn new(inner: C, tombstones: T, visibility: Visibility) -> VisibleCursor<C, T> {
+        VisibleCursor {
+            inner,
+            tombstones,
+            visibility,
+            coverage: None,
+            direction: Direction::Forward,
+            key: Vec::new(),
+            value: Value::None,
+        }
+    }
+
+    /// Moves to the first live key.
+    ///
+    /// # Errors
+    /// Damage or I/O errors met on the way, or what the merge operator refuses; likewise for every
+    /// other move. The cursor is not valid then.
+    pub fn seek_to_first(&mut self) -> Result<()> {
+        match self.visibility.from.clone() {
+            Some(from) => self.seek(&from),
+            None => {
+                self.value = Value::None;
+                self.inner.seek_to_first()?;
+                self.settle_forward(false)
+            }
+        }
+    }
+
+    /// Moves to the last live key.
+    ///
+    /// # Errors
+    /// As for [`VisibleCursor::seek_to_first`].
+    pub fn seek_to_last(&mut self) -> Result<()> {
+        self.value = Value::None;
+        match &self.visibility.to {
+            Some(to) => self.inner.seek_for_prev(InternalKey::for_seek(to, SeqNo::MAX).as_bytes())?,
+            None => self.inner.seek_to_last()?,
+        }
+        self.settle_backward()
+    }
+
+    /// Moves to the first live key at or after `user_key`.
+    ///
+    /// # Errors
+    /// As for [`VisibleCursor::seek_to_first`].
+    pub fn seek(&mut self, user_key: &[u8]) -> Result<()> {
+        self.value = Value::None;
+        let target = match &self.visibility.from {
+            Some(from) if user_key < from.as_slice() => from,
+            _ => user_key,
+        };
+        let target = InternalKey::for_seek(target, self.visibility.seq);
+        self.inner.seek(target.as_bytes())?;
+        self.settle_forward(false)
+    }
+
+    /// Moves to the last live key at or before `user_key`.
+    ///
+    /// # Errors
+    /// As for [`VisibleCursor::seek_to_first`].
+    pub fn seek_for_prev(&mut self, user_key: &[u8]) -> Result<()> {
+        if self.visibility.to.as_deref().is_some_and(|to| to <= user_key) {
+            return self.seek_to_last();
+        }
+        self.value = Value::None;
+        self.inner.seek_for_prev(InternalKey::behind(user_key).as_bytes())?;
+        self.settle_backward()
+    }
+
+    /// Moves to the next live key.
+    ///
+    /// # Errors
+    /// As for [`VisibleCursor::seek_to_first`].
+    ///
+    /// # Panics
+    /// When the cursor is not valid.
+    pub fn next(&mut self) -> Result<()> {
+        assert!(self.valid(), "C2: the cursor is valid");
+        if self.direction == Direction::Backward {
+            self.value = Value::None;
+            // V2: one step on stands the newest entry of the current key.
+            if self.inner.valid() {
+                self.inner.next()?
+            } else {
+                self.inner.seek_to_first()?
+            }
+            return self.settle_forward(true);
+        }
+        if matches!(self.value, Value::Lent) {
+            self.key.clear();
+            self.key.extend_from_slice(key::user_key(self.inner.key()));
+            self.value = Value::None;
+            self.inner.next()?;
+        }
+        self.settle_forward(true)
+    }
+
+    /// Moves to the previous live key.
+    ///
+    /// # Errors
+    /// As for [`VisibleCursor::seek_to_first`].
+    ///
+    /// # Panics
+    /// When the cursor is not valid.
+    pub fn prev(&mut self) -> Result<()> {
+        assert!(self.valid(), "C2: the cursor is valid");
+        if self.direction == Direction::Forward {
+            let current = InternalKey::for_seek(self.key(), SeqNo::MAX);
+            self.value = Value::None;
+            self.step_before(&current)?;
+        }
+        self.settle_backward()
+    }
+
+    /// Whether the cursor stands on a live key.
+    pub fn valid(&self) -> bool {
+        !matches!(self.value, Value::None)
+    }
+
+    /// The user key it stands on.
+    ///
+    /// # Panics
+    /// When the cursor is not valid.
+    pub fn key(&self) -> &[u8] {
+        match self.value {
+            Value::None => panic!("C2: the cursor is valid"),
+            Value::Lent => key::user_key(self.inner.key()),
+            Value::Owned(_) => &self.key,
+        }
+    }
+
+    /// The value it stands on.
+    ///
+    /// # Panics
+    /// When the cursor is not valid.
+    pub fn value(&self) -> &[u8] {
+        match &self.value {
+            Value::None => panic!("C2: the cursor is valid"),
+            Value::Lent => self.inner.value(),
+            Value::Owned(value) => value,
+        }
+    }
+
+    /// The value as a slice that may outlive the cursor.
+    ///
+    /// # Panics
+    /// When the cursor is not valid.
+    pub fn value_slice(&self) -> Slice {
+        match &self.value {
+            Value::None => panic!("C2: the cursor is valid"),
+            Value::Lent => self.inner.value_slice(),
+            Value::Owned(value) => value.clone(),
+        }
+    }
+
+    /// Goes forward to the first live key; `skip` says that `self.key` is done with.
+    fn settle_forward(&mut self, mut skip: bool) -> Result<()> {
+        self.direction = Direction::Forward;
+        self.value = Value::None;
+        let mut steps = 0;
+        while self.inner.valid() {
+            let entry = parse(self.inner.key())?;
+            if self.visibility.to.as_deref().is_some_and(|to| to <= entry.user_key) {
+                return Ok(());
+            }
+            let done = skip && entry.user_key == self.key;
+            if done || entry.seq > self.visibility.seq {
+                steps += 1;
+                if steps <= STEPS_BEFORE_SEEK {
+                    self.inner.next()?;
+                    continue;
+                }
+                steps = 0;
+                let target = match done {
+                    true => InternalKey::behind(entry.user_key),
+                    false => InternalKey::for_seek(entry.user_key, self.visibility.seq),
+                };
+                self.inner.seek(target.as_bytes())?;
+                continue;
+            }
+            steps = 0;
+            let (seq, kind) = (entry.seq, entry.kind);
+            let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
+            if !deleted && kind == Kind::Value {
+                self.value = Value::Lent;
+                return Ok(());
+            }
+            self.key.clear();
+            self.key.extend_from_slice(entry.user_key);
+            skip = true;
+            if !deleted && kind == Kind::Merge {
+                return self.join_forward();
+            }
+            self.inner.next()?;
+        }
+        Ok(())
+    }
+
+    /// Joins the operands of `self.key` on which `inner` stands with what lies below them.
+    fn join_forward(&mut self) -> Result<()> {
+        let mut operands = Vec::new();
+        let mut base = None;
+        while self.inner.valid() {
+            let entry = parse(self.inner.key())?;
+            if entry.user_key != self.key {
+                break;
+            }
+            let (seq, kind) = (entry.seq, entry.kind);
+            let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
+            match kind {
+                Kind::Merge if !deleted => operands.push(self.inner.value_slice()),
+                Kind::Value if !deleted => {
+                    base = Some(self.inner.value_slice());
+                    break;
+                }
+                _ => break,
+            }
+            self.inner.next()?;
+        }
+        let merged = operator::apply(self.visibility.merge_operator.as_deref(), &self.key, base.as_deref(), &operands)?;
+        self.value = Value::Owned(merged.into());
+        Ok(())
+    }
+
+    /// Stands `inner` on the last entry before `target`, from wherever it is behind it.
+    fn step_before(&mut self, target: &InternalKey) -> Result<()> {
+        for _ in 0..STEPS_BEFORE_SEEK {
+            if !self.inner.valid() {
+                break;
+            }
+            if key::compare(self.inner.key(), target.as_bytes()).is_lt() {
+                return Ok(());
+            }
+            self.inner.prev()?;
+        }
+        self.inner.seek_for_prev(target.as_bytes())
+    }
+
+    /// Goes backward to the last live key at or before where `inner` stands.
+    fn settle_backward(&mut self) -> Result<()> {
+        self.direction = Direction::Backward;
+        self.value = Value::None;
+        while self.inner.valid() {
+            let entry = parse(self.inner.key())?;
+            if self.visibility.from.as_deref().is_some_and(|from| entry.user_key < from) {
+                return Ok(());
+            }
+            self.key.clear();
+            self.key.extend_from_slice(entry.user_key);
+            let versions = self.collect_backward()?;
+            if let Some(value) = self.resolve(versions)? {
+                self.value = Value::Owned(value);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in all versions of `self.key`, and leaves `inner` before them (V2).
+    fn collect_backward(&mut self) -> Result<Versions> {
+        let mut versions = Versions::default();
+        let mut steps = 0;
+        while self.inner.valid() {
+            let entry = parse(self.inner.key())?;
+            if entry.user_key != self.key {
+                break;
+            }
+            if entry.seq > self.visibility.seq {
+                // All that follows for this key is newer still.
+                steps += 1;
+                if steps > STEPS_BEFORE_SEEK {
+                    let before = InternalKey::for_seek(&self.key, SeqNo::MAX);
+                    self.inner.seek_for_prev(before.as_bytes())?;
+                    break;
+                }
+                self.inner.prev()?;
+                continue;
+            }
+            let (seq, kind) = (entry.seq, entry.kind);
+            let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
+            match kind {
+                Kind::Merge if !deleted => versions.operands.push(self.inner.value_slice()),
+                Kind::Value if !deleted => {
+                    versions = Versions { base: Some(self.inner.value_slice()), operands: Vec::new() };
+                }
+                _ => versions = Versions::default(),
+            }
+            self.inner.prev()?;
+        }
+        Ok(versions)
+    }
+
+    fn resolve(&self, mut versions: Versions) -> Result<Option<Slice>> {
+        if versions.operands.is_empty() {
+            return Ok(versions.base);
+        }
+        versions.operands.reverse();
+        let operator = self.visibility.merge_operator.as_deref();
+        let merged = operator::apply(operator, &self.key, versions.base.as_deref(), &versions.operands)?;
+        Ok(Some(merged.into()))
+    }
+}
+
+/// Whether a range tombstone deletes version `seq` of `user_key` (V3).
+///
+/// A function of the fields it needs: the key is borrowed from the cursor beside them.
+fn covered(
+    tombstones: &mut impl TombstoneSource,
+    coverage: &mut Option<Coverage>,
+    visibility: &Visibility,
+    user_key: &[u8],
+    seq: SeqNo,
+) -> Result<bool> {
+    if let Some(coverage) = coverage.as_ref().filter(|coverage| coverage.holds_for(user_key)) {
+        return Ok(coverage.deletes(seq));
+    }
+    let mut fresh = Coverage::none();
+    *coverage = None;
+    tombstones.coverage(user_key, visibility.seq, &mut fresh)?;
+    let deletes = fresh.deletes(seq);
+    *coverage = Some(fresh);
+    Ok(deletes)
+}
+
+fn parse(internal_key: &[u8]) -> Result<ParsedKey<'_>> {
+    ParsedKey::parse(internal_key).ok_or_else(|| {
+        let kind = internal_key.len().checked_sub(key::TRAILER_BYTES).map_or(0xff, |split| internal_key[split]);
+        Error::unsupported(format!("{}: value type 0x{kind:02x}", Kind::describe_byte(kind)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cursor::testing::VecCursor;
+    use crate::range_tombstone::{RangeTombstone, RangeTombstones};
+    use quickcheck::{Arbitrary, Gen, quickcheck};
+    use std::collections::BTreeMap;
+
+    struct Append;
+
+    impl MergeOperator for Append {
+        fn name(&self) -> &str {
+            "append"
+        }
+
+        fn full_merge(&self, _key: &[u8], existing: Option<&[u8]>, operands: &[&[u8]]) -> Option<Vec<u8>> {
+            Some([existing.unwrap_or_default(), &operands.concat()].concat())
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Write {
+        Put(u8, u8),
+        Delete(u8),
+        DeleteRange(u8, u8),
+        Merge(u8, u8),
+    }
+
+    impl Arbitrary for Write {
+        fn arbitrary(g: &mut Gen) -> Write {
+            let key = u8::arbitrary(g) % 12;
+            match u8::arbitrary(g) % 8 {
+                0..4 => Write::Put(key, u8::arbitrary(g)),
+                4 => Write::Delete(key),
+                5 => Write::DeleteRange(key, key + u8::arbitrary(g) % 6),
+                _ => Write::Merge(key, u8::arbitrary(g)),
+            }
+        }
+    }
+
+    /// The naive reader: applies the first `visible` writes in order.
+    fn state_at(writes: &[Write], visible: usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut state = BTreeMap::new();
+        for write in &writes[..visible] {
+            match *write {
+                Write::Put(key, value) => drop(state.insert(vec![key], vec![value])),
+                Write::Delete(key) => drop(state.remove(&vec![key])),
+                Write::DeleteRange(start, end) => {
+                    state.retain(|key: &Vec<u8>, _| !(vec![start]..vec![end]).contains(key));
+                }
+                Write::Merge(key, operand) => state.entry(vec![key]).or_insert_with(Vec::new).push(operand),
+            }
+        }
+        state
+    }
+
+    fn cursor_at(writes: &[Write], visibility: Visibility) -> VisibleCursor<VecCursor, Arc<RangeTombstones>> {
+        let mut entries = Vec::new();
+        let mut tombstones = Vec::new();
+        for (index, write) in writes.iter().enumerate() {
+            let seq = SeqNo::new(index as u64 + 1);
+            let mut entry =
+                |key, kind, value| entries.push((InternalKey::new(&[key], seq, kind).as_bytes().to_vec(), value));
+            match *write {
+                Write::Put(key, value) => entry(key, Kind::Value, vec![value]),
+                Write::Delete(key) => entry(key, Kind::Deletion, vec![]),
+                Write::Merge(key, operand) => entry(key, Kind::Merge, vec![operand]),
+                Write::DeleteRange(start, end) => {
+                    tombstones.push(RangeTombstone { start: vec![start], end: vec![end], seq });
+                }
+            }
+        }
+        VisibleCursor::new(VecCursor::new(entries), Arc::new(RangeTombstones::new(tombstones)), visibility)
+    }
+
+    quickcheck! {
+        fn walks_like_a_map(writes: Vec<Write>, visible: usize, bounds: (Option<u8>, Option<u8>), moves: Vec<(u8, u8)>) -> bool {
+            let visible = visible % (writes.len() + 1);
+            let (from, to) = (bounds.0.map(|key| vec![key % 12]), bounds.1.map(|key| vec![key % 12]));
+            let mut state = state_at(&writes, visible);
+            state.retain(|key, _| from.as_ref().is_none_or(|from| from <= key) && to.as_ref().is_none_or(|to| key < to));
+            let visibility = Visibility { seq: SeqNo::new(visible as u64), from, to, merge_operator: Some(Arc::new(Append)) };
+            let mut cursor = cursor_at(&writes, visibility);
+            let mut expected: Option<(Vec<u8>, Vec<u8>)>;
+            let owned = |entry: Option<(&Vec<u8>, &Vec<u8>)>| entry.map(|(key, value)| (key.clone(), value.clone()));
+            for (which, key) in moves {
+                let target = vec![key % 13];
+                match which % 8 {
+                    0 => { cursor.seek_to_first().unwrap(); expected = owned(state.iter().next()); }
+                    1 => { cursor.seek_to_last().unwrap(); expected = owned(state.iter().next_back()); }
+                    2 => { cursor.seek(&target).unwrap(); expected = owned(state.range(target..).next()); }
+                    3 => { cursor.seek_for_prev(&target).unwrap(); expected = owned(state.range(..=target).next_back()); }
+                    which if cursor.valid() => {
+                        let current = cursor.key().to_vec();
+                        if which < 6 {
+                            cursor.next().unwrap();
+                            expected = owned(state.iter().find(|(key, _)| **key > current));
+                        } else {
+                            cursor.prev().unwrap();
+                            expected = owned(state.iter().rev().find(|(key, _)| **key < current));
+                        }
+                    }
+                    _ => continue,
+                }
+                let found = cursor.valid().then(|| (cursor.key().to_vec(), cursor.value().to_vec()));
+                if found != expected || cursor.valid() && cursor.value_slice() != cursor.value() {
+                    return false;
+                }
+            }
+            true
+        }
+    }
+
+    #[test]
+    fn hot_keys_are_sought_over() {
+        let mut writes = vec![Write::Put(0, 0)];
+        writes.extend((0..100).map(|value| Write::Put(1, value)));
+        writes.push(Write::Put(2, 2));
+        for seq in [1, 50, 102] {
+            let expected = state_at(&writes, seq);
+            let mut cursor = cursor_at(&writes, Visibility { seq: SeqNo::new(seq as u64), ..Visibility::default() });
+            cursor.seek_to_first().unwrap();
+            let mut forward = Vec::new();
+            while cursor.valid() {
+                forward.push((cursor.key().to_vec(), cursor.value().to_vec()));
+                cursor.next().unwrap();
+            }
+            cursor.seek_to_last().unwrap();
+            let mut backward = Vec::new();
+            while cursor.valid() {
+                backward.push((cursor.key().to_vec(), cursor.value().to_vec()));
+                cursor.prev().unwrap();
+            }
+            backward.reverse();
+            assert_eq!(forward, Vec::from_iter(expected.clone()));
+            assert_eq!(backward, Vec::from_iter(expected));
+        }
+    }
+
+    #[test]
+    fn operands_without_an_operator_are_an_error() {
+        let mut cursor = cursor_at(&[Write::Merge(1, 1)], Visibility { seq: SeqNo::new(1), ..Visibility::default() });
+        assert!(cursor.seek_to_first().is_err());
+        assert!(!cursor.valid());
+        assert!(cursor.seek_to_last().is_err());
+        assert!(!cursor.valid());
+    }
+}
