@@ -1,0 +1,261 @@
+//! The newest writes of a column family, sorted, in memory.
+//!
+//! Two lists share one arena: point entries, and range deletions under their start keys. A writer
+//! reserves room first, when it can still turn to a fresh memtable, and inserts later, when nothing may
+//! fail any more. Readers take no lock and see an entry from the moment it is linked; which entries count
+//! is for them to decide by sequence number.
+//!
+//! # Invariants
+//! B1. What was inserted before a call of `get`, `tombstones` or a cursor's seek is seen by it.
+//! B2. Range deletions are counted after they are linked: a set built after reading the count holds at
+//!     least as many.
+//! B3. After `freeze` no reservation succeeds. Reservations made before may still insert; whoever
+//!     flushes the memtable waits for them first.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use lsm_core::key::{self, Kind, SeqNo};
+use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
+
+use crate::arena::{Arena, ArenaFull, UNIT_BYTES};
+use crate::cursor::MemtableCursor;
+use crate::height::Heights;
+use crate::node::HEAD_BYTES;
+use crate::reservation::{EntrySize, Reservation, bytes_of};
+use crate::skiplist::{Node, SkipList};
+use crate::sync::{AtomicUsize, Ordering};
+
+/// Bytes of an arena before its first entry: the null position and the heads of two lists.
+const EMPTY_BYTES: usize = UNIT_BYTES + 2 * HEAD_BYTES;
+
+/// The newest entry of a key that a reader sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found<'m> {
+    /// When it was written.
+    pub seq: SeqNo,
+    /// What was written; never [`Kind::RangeDeletion`].
+    pub kind: Kind,
+    /// The value, or the operand of a merge.
+    pub value: &'m [u8],
+}
+
+/// The newest writes of a column family, sorted, in memory.
+///
+/// ```
+/// use std::sync::Arc;
+/// use lsm_core::key::{Kind, SeqNo};
+/// use lsm_memtable::{EntrySize, Memtable};
+///
+/// let memtable = Arc::new(Memtable::new(1 << 20));
+/// let size = EntrySize { kind: Kind::Value, key_bytes: 4, value_bytes: 5 };
+/// let mut room = memtable.reserve([size].into_iter())?;
+/// room.insert(b"city", SeqNo::new(7), Kind::Value, b"Turin");
+/// assert_eq!(memtable.get(b"city", SeqNo::MAX).map(|found| found.value), Some(b"Turin".as_slice()));
+/// assert_eq!(memtable.get(b"city", SeqNo::new(6)), None);
+/// # Ok::<(), lsm_memtable::ArenaFull>(())
+/// ```
+pub struct Memtable {
+    arena: Arc<Arena>,
+    points: Arc<SkipList>,
+    ranges: Arc<SkipList>,
+    len: AtomicUsize,
+    deletions: AtomicUsize,
+    range_tombstones: AtomicUsize,
+    tombstones: ArcSwap<CountedTombstones>,
+}
+
+/// A set of range tombstones and the count that was read before it was built (B2).
+#[derive(Default)]
+struct CountedTombstones {
+    count: usize,
+    set: Arc<RangeTombstones>,
+}
+
+impl Memtable {
+    /// An empty memtable of `capacity` bytes of heap memory, or what it takes to be empty if that is more.
+    ///
+    /// The system gives the memory page by page as it is first used.
+    pub fn new(capacity: usize) -> Memtable {
+        // The start of a byte vector may have to be aligned.
+        Memtable::with_memory(Box::new(vec![0_u8; capacity.max(EMPTY_BYTES) + UNIT_BYTES - 1]))
+    }
+
+    /// An empty memtable in memory from outside, for instance a mapping with huge pages or a buffer that
+    /// is used again; it is dropped when neither the memtable nor any cursor needs it. What it holds
+    /// does not matter.
+    ///
+    /// # Panics
+    /// When the memory is smaller than [`Memtable::required_bytes`] of nothing.
+    pub fn with_memory(memory: Box<dyn AsMut<[u8]> + Send>) -> Memtable {
+        Memtable::expecting(memory, &[])
+    }
+
+    /// As [`Memtable::with_memory`], for keys most of which start with `common_prefix`.
+    ///
+    /// Searches compare the four bytes behind the common prefix before anything else, and mostly need
+    /// nothing else where those differ. Any other key is fine too, and any prefix gives the same
+    /// results: a good one is the [`Memtable::common_prefix`] of the memtable before this one.
+    ///
+    /// # Panics
+    /// As for [`Memtable::with_memory`].
+    pub fn expecting(memory: Box<dyn AsMut<[u8]> + Send>, common_prefix: &[u8]) -> Memtable {
+        let arena = Arc::new(Arena::new(memory));
+        let list = |common| SkipList::new(&arena, common).expect("the memory holds an empty memtable");
+        Memtable {
+            points: Arc::new(list(common_prefix)),
+            ranges: Arc::new(list(common_prefix)),
+            len: AtomicUsize::new(0),
+            deletions: AtomicUsize::new(0),
+            range_tombstones: AtomicUsize::new(0),
+            tombstones: ArcSwap::default(),
+            arena,
+        }
+    }
+
+    /// A capacity that surely holds these entries, reserved together in an empty memtable.
+    pub fn required_bytes(entries: impl Iterator<Item = EntrySize>) -> usize {
+        let bytes = bytes_of(Heights::from_seed(EMPTY_BYTES as u64), entries);
+        bytes.saturating_add(EMPTY_BYTES + UNIT_BYTES - 1)
+    }
+
+    /// Takes room for these entries, to be inserted in this order.
+    ///
+    /// # Errors
+    /// [`ArenaFull`] when they do not all fit or the memtable is frozen; then nothing has changed.
+    pub fn reserve(self: &Arc<Self>, entries: impl Iterator<Item = EntrySize>) -> Result<Reservation, ArenaFull> {
+        // Two threads may start from the same seed and draw the same heights; that hurts nobody.
+        let heights = Heights::from_seed(self.arena.used() as u64);
+        let region = self.arena.reserve(bytes_of(heights.clone(), entries))?;
+        Ok(Reservation::new(self, region, heights))
+    }
+
+    /// The newest point entry of `user_key` that is not newer than `visible`. Range deletions are not
+    /// looked at.
+    pub fn get(&self, user_key: &[u8], visible: SeqNo) -> Option<Found<'_>> {
+        let node = self.points.at_or_behind(user_key, key::pack_trailer(visible, Kind::SEEK))?;
+        let internal_key = node.internal_key();
+        (key::user_key(internal_key) == user_key).then(|| Found {
+            seq: key::seq(internal_key),
+            kind: Kind::from_byte(key::kind_byte(internal_key)).expect("entries are inserted with a kind"),
+            value: node.value(),
+        })
+    }
+
+    /// A cursor over the point entries. It may meet entries that are inserted later.
+    pub fn cursor(self: &Arc<Self>) -> MemtableCursor {
+        MemtableCursor::new(&self.points)
+    }
+
+    /// All range deletions inserted before this call, and perhaps some inserted since.
+    ///
+    /// The set is kept until there are more, so that calls between two range deletions cost next to
+    /// nothing.
+    pub fn tombstones(&self) -> Arc<RangeTombstones> {
+        let count = self.range_tombstones.load(Ordering::Acquire);
+        let cached = self.tombstones.load();
+        if cached.count >= count {
+            return Arc::clone(&cached.set);
+        }
+        let fresh = Arc::new(CountedTombstones { count, set: Arc::new(self.collect_tombstones()) });
+        // Of two threads that got here, the one that counted more stays.
+        self.tombstones.rcu(|kept| Arc::clone(if kept.count > count { kept } else { &fresh }));
+        Arc::clone(&fresh.set)
+    }
+
+    fn collect_tombstones(&self) -> RangeTombstones {
+        let tombstone = |node: Node<'_>| RangeTombstone {
+            start: key::user_key(node.internal_key()).to_vec(),
+            end: node.value().to_vec(),
+            seq: key::seq(node.internal_key()),
+        };
+        RangeTombstones::new(self.range_nodes().map(tombstone).collect())
+    }
+
+    fn range_nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        std::iter::successors(self.ranges.first(), |node| node.next())
+    }
+
+    /// Whether there is any range deletion.
+    pub fn has_range_tombstones(&self) -> bool {
+        self.range_tombstones.load(Ordering::Acquire) > 0
+    }
+
+    /// Refuses all reservations from now on (B3).
+    pub fn freeze(&self) {
+        self.arena.freeze();
+    }
+
+    /// Whether [`Memtable::freeze`] was called.
+    pub fn is_frozen(&self) -> bool {
+        self.arena.is_frozen()
+    }
+
+    /// How many entries were inserted, range deletions among them.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing was inserted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many point deletions were inserted, single ones among them.
+    pub fn deletions(&self) -> usize {
+        self.deletions.load(Ordering::Relaxed)
+    }
+
+    /// Bytes taken by reservations so far, and by the empty memtable itself.
+    pub fn bytes_used(&self) -> usize {
+        self.arena.used()
+    }
+
+    /// Bytes in all.
+    pub fn capacity(&self) -> usize {
+        self.arena.capacity()
+    }
+
+    /// The first and the last user key that this memtable says anything about.
+    ///
+    /// A range deletion counts with its start and its end, although the end itself is not deleted.
+    pub fn bounds(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let user_key = |node: Node<'_>| key::user_key(node.internal_key()).to_vec();
+        let starts = [self.points.first(), self.ranges.first()];
+        let first = starts.into_iter().flatten().map(user_key).min()?;
+        let ends = self.range_nodes().map(|node| node.value().to_vec());
+        let last = ends.chain(self.points.last().map(user_key)).chain(Some(first.clone())).max()?;
+        Some((first, last))
+    }
+
+    /// What all point entries start with; empty for an empty memtable.
+    pub fn common_prefix(&self) -> Vec<u8> {
+        let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else { return Vec::new() };
+        let (first, last) = (key::user_key(first.internal_key()), key::user_key(last.internal_key()));
+        let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        first[..shared].to_vec()
+    }
+
+    pub(crate) fn points(&self) -> &SkipList {
+        &self.points
+    }
+
+    pub(crate) fn ranges(&self) -> &SkipList {
+        &self.ranges
+    }
+
+    /// Counts an entry that has been linked.
+    pub(crate) fn count(&self, kind: Kind) {
+        self.len.fetch_add(1, Ordering::Relaxed);
+        match kind {
+            Kind::Value | Kind::Merge => {}
+            Kind::Deletion | Kind::SingleDeletion => {
+                self.deletions.fetch_add(1, Ordering::Relaxed);
+            }
+            // Release: whoever reads this count finds the entry in the list (B2).
+            Kind::RangeDeletion => {
+                self.range_tombstones.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+}
