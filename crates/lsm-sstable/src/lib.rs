@@ -1,1 +1,78 @@
 //! RocksDB's block-based table: builder, reader, cursor, verification.
+//!
+//! A table is an immutable file of sorted entries. What this crate writes, RocksDB reads, and the other way
+//! round (docs/format/sstable.md has the bytes). It does no I/O of its own: it writes to any
+//! [`std::io::Write`] and reads from any [`lsm_core::ReadAt`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use lsm_core::key::InternalKey;
+//! use lsm_core::{Cursor, Kind, SeqNo};
+//! use lsm_sstable::{BuilderOptions, Table, TableBuilder, TableOptions};
+//!
+//! let mut builder = TableBuilder::new(Vec::new(), BuilderOptions::default());
+//! for (number, city) in ["Bern", "Lima", "Oslo"].iter().enumerate() {
+//!     let key = InternalKey::new(city.as_bytes(), SeqNo::new(number as u64 + 1), Kind::Value);
+//!     builder.add(key.as_bytes(), b"capital")?;
+//! }
+//! let (bytes, summary) = builder.finish()?;
+//! assert_eq!(summary.properties.entries, 3);
+//!
+//! let table = Arc::new(Table::open(Arc::new(bytes), TableOptions::default())?);
+//! let found = table.get(b"Lima", SeqNo::MAX)?.expect("it was added");
+//! assert_eq!((found.value, found.seq), (b"capital".as_slice().into(), SeqNo::new(2)));
+//! assert_eq!(table.get(b"Lima", SeqNo::new(1))?, None);
+//!
+//! let mut cursor = table.cursor();
+//! cursor.seek(InternalKey::for_seek(b"M", SeqNo::MAX).as_bytes())?;
+//! assert!(cursor.valid() && cursor.key().starts_with(b"Oslo"));
+//! table.verify()?;
+//! # Ok::<(), lsm_core::Error>(())
+//! ```
+//!
+//! Written: format versions 6 and 5, one binary-search index, one filter, LZ4 or ZSTD or neither. Read as
+//! well: versions 2 to 7, partitioned indexes and filters, every built-in checksum, Snappy, zlib, LZ4HC,
+//! dictionaries, ingested files.
+//!
+//! | module | story |
+//! |---|---|
+//! | `handle`, `checksum`, `footer` | where blocks lie and how they are checked |
+//! | `compression` | codecs |
+//! | `block`, `block_builder`, `block_search`, `block_cursor` | sorted entries in one block |
+//! | `index`, `index_builder` | from a key to its block |
+//! | `xxph3`, `bloom`, `filter` | which keys are surely not there |
+//! | `properties` | what a table says about itself |
+//! | `output`, `builder` | writing a table |
+//! | `source`, `open`, `table`, `table_cursor`, `verify` | reading one |
+
+mod block;
+mod block_builder;
+mod block_cursor;
+mod block_search;
+mod bloom;
+mod builder;
+mod checksum;
+mod compression;
+mod filter;
+mod footer;
+mod handle;
+mod index;
+mod index_builder;
+mod open;
+mod output;
+mod properties;
+mod source;
+mod table;
+mod table_cursor;
+mod verify;
+mod xxph3;
+
+pub use block::Block;
+pub use builder::{BuilderOptions, TableBuilder, TableSummary};
+pub use compression::Compression;
+pub use footer::read_footer_version;
+pub use properties::Properties;
+pub use table::{Anchor, BlockCache, Entry, Table, TableOptions};
+pub use table_cursor::{ReadOptions, TableCursor};
+pub use verify::VerifySummary;
+pub use xxph3::filter_hash;

@@ -1,0 +1,288 @@
+//! A block in memory: sorted entries whose keys leave out what they share with the key before.
+//!
+//! ```text
+//! block = entries, restart offsets fixed32[count], [hash index], packed fixed32
+//! entry = varint32 shared, varint32 unshared, varint32 value bytes, key[shared..], value
+//! packed: bits 0..27 restart count, bit 29 uniform keys, bit 31 hash index
+//! ```
+//!
+//! At a *restart point* (every 16 entries in data blocks) `shared` is 0, so that keys there can be
+//! compared in place: a search is a binary search over restart points and a short walk.
+//!
+//! # Invariants
+//! D1. Restart offsets are strictly ascending, begin with 0 and lie inside the entries.
+//! D2. An entry that was decoded lies inside the entries: its key and its value can be sliced.
+
+use std::sync::{Arc, LazyLock};
+
+use lsm_core::coding::Decoder;
+use lsm_core::{Error, Result};
+
+const HASH_INDEX_BIT: u32 = 1 << 31;
+const RESERVED_BIT: u32 = 1 << 30;
+const UNIFORM_KEYS_BIT: u32 = 1 << 29;
+const SEPARATED_BIT: u32 = 1 << 28;
+const RESTART_BYTES: usize = 4;
+
+/// Immutable bytes of one block, decompressed and checked; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Block {
+    data: Arc<Vec<u8>>,
+    /// Where the entries end and the restart offsets begin.
+    entries_end: u32,
+    restart_count: u32,
+}
+
+impl Block {
+    /// Takes over the payload of a block whose checksum was verified.
+    ///
+    /// # Errors
+    /// Corruption where the restart offsets do not hold D1; Unsupported for a layout of a later RocksDB.
+    pub fn new(data: Vec<u8>) -> Result<Block> {
+        let layout = Layout::of(&data)?;
+        let block =
+            Block { data: Arc::new(data), entries_end: layout.entries_end, restart_count: layout.restart_count };
+        block.check_restarts()?;
+        Ok(block)
+    }
+
+    /// A block without entries.
+    pub(crate) fn empty() -> Block {
+        static EMPTY: LazyLock<Block> =
+            LazyLock::new(|| Block { data: Arc::new(Vec::new()), entries_end: 0, restart_count: 0 });
+        EMPTY.clone()
+    }
+
+    fn check_restarts(&self) -> Result<()> {
+        let mut least = 0;
+        for index in 0..self.restart_count() {
+            let restart = self.restart(index);
+            // The one restart point of an empty block stands where the entries end.
+            let outside = restart >= self.entries_end() && self.entries_end > 0;
+            if outside || restart < least || (index == 0 && restart != 0) {
+                return Err(Error::corruption(format!("restart point {index} of a block at {restart}")));
+            }
+            least = restart + 1;
+        }
+        match self.restart_count {
+            0 if self.entries_end > 0 => Err(Error::corruption("block with entries but no restart points")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of memory that the block takes, to be charged to a cache.
+    pub fn bytes(&self) -> usize {
+        self.data.capacity() + size_of::<Vec<u8>>() + size_of::<Block>()
+    }
+
+    /// The buffer behind the block, for values that outlive a cursor.
+    #[inline]
+    pub(crate) fn data(&self) -> &Arc<Vec<u8>> {
+        &self.data
+    }
+
+    #[inline]
+    pub(crate) fn entries_end(&self) -> usize {
+        self.entries_end as usize
+    }
+
+    #[inline]
+    pub(crate) fn restart_count(&self) -> usize {
+        self.restart_count as usize
+    }
+
+    /// Offset of the entry at restart point `index`.
+    #[inline]
+    pub(crate) fn restart(&self, index: usize) -> usize {
+        let at = self.entries_end() + RESTART_BYTES * index;
+        let bytes = self.data[at..].first_chunk::<RESTART_BYTES>().expect("D1: restart offsets lie in the block");
+        u32::from_le_bytes(*bytes) as usize
+    }
+
+    /// The entry at `offset`, which is smaller than the end of the entries.
+    #[inline]
+    pub(crate) fn entry(&self, offset: usize) -> Result<Entry<'_>> {
+        let entries = &self.data[..self.entries_end()];
+        Entry::decode(entries, offset).ok_or_else(|| damaged_entry(offset))
+    }
+
+    /// All entries with whole keys, for the small blocks that are read once.
+    pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, &[u8])>> {
+        let (mut entries, mut key, mut offset) = (Vec::new(), Vec::new(), 0);
+        while offset < self.entries_end() {
+            let entry = self.entry(offset)?;
+            if entry.shared > key.len() {
+                return Err(damaged_entry(offset));
+            }
+            key.truncate(entry.shared);
+            key.extend_from_slice(entry.key);
+            entries.push((key.clone(), &self.data[entry.value..entry.end]));
+            offset = entry.end;
+        }
+        Ok(entries)
+    }
+
+    /// The whole key at restart point `index`.
+    #[inline]
+    pub(crate) fn restart_key(&self, index: usize) -> Result<&[u8]> {
+        let offset = self.restart(index);
+        match self.entry(offset)? {
+            Entry { shared: 0, key, .. } => Ok(key),
+            _ => Err(Error::corruption(format!("entry at {offset} in a block shares its key across a restart point"))),
+        }
+    }
+
+    /// Number of the last restart point for which `before` holds of its key, which it does for a prefix of
+    /// them; 0 where it holds for none.
+    pub(crate) fn last_restart(&self, mut before: impl FnMut(&[u8]) -> Result<bool>) -> Result<usize> {
+        let (mut low, mut high) = (0, self.restart_count());
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            match before(self.restart_key(middle)?)? {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        Ok(low)
+    }
+}
+
+#[cold]
+pub(crate) fn damaged_entry(offset: usize) -> Error {
+    Error::corruption(format!("entry at {offset} in a block runs past its end"))
+}
+
+/// What the last bytes of a block say about it.
+struct Layout {
+    entries_end: u32,
+    restart_count: u32,
+}
+
+impl Layout {
+    fn of(data: &[u8]) -> Result<Layout> {
+        let damaged = || Error::corruption(format!("block of {} bytes has no room for its restart points", data.len()));
+        let (rest, packed) = data.split_last_chunk::<4>().ok_or_else(damaged)?;
+        let packed = u32::from_le_bytes(*packed);
+        if packed & SEPARATED_BIT != 0 {
+            return Err(Error::unsupported("blocks with keys and values apart"));
+        }
+        if packed & RESERVED_BIT != 0 {
+            return Err(Error::unsupported("block layout of a later RocksDB (bit 30)"));
+        }
+        // Uniform keys are a hint to the search, no different layout.
+        let restart_count = packed & !(HASH_INDEX_BIT | UNIFORM_KEYS_BIT);
+        let rest = match packed & HASH_INDEX_BIT {
+            0 => rest,
+            _ => without_hash_index(rest).ok_or_else(damaged)?,
+        };
+        let restart_bytes = (restart_count as usize).checked_mul(RESTART_BYTES).ok_or_else(damaged)?;
+        let entries_end = rest.len().checked_sub(restart_bytes).ok_or_else(damaged)?;
+        let entries_end = u32::try_from(entries_end).map_err(|_| damaged())?;
+        Ok(Layout { entries_end, restart_count })
+    }
+}
+
+/// The hash index (`bucket u8[count], count fixed16`) only speeds up RocksDB's point lookups.
+fn without_hash_index(rest: &[u8]) -> Option<&[u8]> {
+    let (rest, count) = rest.split_last_chunk::<2>()?;
+    rest.get(..rest.len().checked_sub(usize::from(u16::from_le_bytes(*count)))?)
+}
+
+/// One entry, still without the part of its key that it shares.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    /// How many bytes of the key before begin this key.
+    pub(crate) shared: usize,
+    /// The rest of the key.
+    pub(crate) key: &'a [u8],
+    /// Where the value begins; it ends at `end`.
+    pub(crate) value: usize,
+    /// Where the next entry begins.
+    pub(crate) end: usize,
+}
+
+impl<'a> Entry<'a> {
+    #[inline]
+    fn decode(entries: &'a [u8], offset: usize) -> Option<Entry<'a>> {
+        let rest = entries.get(offset..)?;
+        let (shared, key_bytes, value_bytes, header) = match *rest {
+            // Nearly all entries: three lengths of one byte each.
+            [shared, key, value, ..] if (shared | key | value) < 0x80 => {
+                (usize::from(shared), usize::from(key), usize::from(value), 3)
+            }
+            _ => {
+                let mut decoder = Decoder::new(rest);
+                let lengths = (decoder.varint32()?, decoder.varint32()?, decoder.varint32()?);
+                (lengths.0 as usize, lengths.1 as usize, lengths.2 as usize, rest.len() - decoder.rest().len())
+            }
+        };
+        let key_start = offset + header;
+        let value = key_start.checked_add(key_bytes)?;
+        let end = value.checked_add(value_bytes)?;
+        if end > entries.len() {
+            return None;
+        }
+        Some(Entry { shared, key: &entries[key_start..value], value, end })
+    }
+}
+
+/// How many bytes `a` and `b` begin with in common.
+#[inline]
+pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let limit = a.len().min(b.len());
+    let mut at = 0;
+    while let (Some(x), Some(y)) = (a[at..limit].first_chunk::<8>(), b[at..limit].first_chunk::<8>()) {
+        let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if difference != 0 {
+            return at + difference.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + a[at..limit].iter().zip(&b[at..limit]).take_while(|(x, y)| x == y).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        fn common_prefixes_agree_with_a_byte_loop(shared: Vec<u8>, a: Vec<u8>, b: Vec<u8>) -> bool {
+            let (a, b) = ([shared.clone(), a].concat(), [shared, b].concat());
+            let naive = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+            common_prefix(&a, &b) == naive
+        }
+    }
+
+    fn block(entries: &[u8], restarts: &[u32], packed: u32) -> Result<Block> {
+        let mut data = entries.to_vec();
+        restarts.iter().for_each(|restart| data.extend_from_slice(&restart.to_le_bytes()));
+        data.extend_from_slice(&packed.to_le_bytes());
+        Block::new(data)
+    }
+
+    #[test]
+    fn restart_points_outside_the_entries_are_corruption() {
+        // Covers D1.
+        for (restarts, packed) in
+            [(&[0, 9][..], 2), (&[1], 1), (&[0, 4, 4], 3), (&[], 0), (&[0], 1000), (&[0], 0x0fff_ffff)]
+        {
+            assert!(block(&[0; 9], restarts, packed).unwrap_err().is_corruption(), "{restarts:?} {packed}");
+        }
+        assert!(block(&[0; 9], &[0, 4], 2).is_ok());
+        assert!(block(&[], &[0], 1).is_ok());
+        assert!(block(&[], &[], 0).is_ok());
+    }
+
+    #[test]
+    fn later_layouts_are_refused_and_hints_are_skipped() {
+        for bit in [28, 30] {
+            assert!(matches!(block(&[0; 9], &[0], 1 | 1 << bit), Err(Error::Unsupported { .. })));
+        }
+        assert_eq!(block(&[0; 9], &[0], 1 | 1 << 29).unwrap().entries_end(), 9);
+        // One restart, three buckets.
+        let data = [&[0; 9][..], &[0; 4], &[255; 3], &[3, 0], &0x8000_0001_u32.to_le_bytes()].concat();
+        assert_eq!(Block::new(data).unwrap().entries_end(), 9);
+        assert!(block(&[], &[0], 0x8000_0001).is_err());
+    }
+}

@@ -1,0 +1,368 @@
+//! Walks the entries of one block in both directions.
+//!
+//! Keys are put together only going forward, from a restart point on. Going backward, the entries of one
+//! restart interval are decoded once and then handed out last to first.
+//!
+//! # Invariants
+//! P1. While valid, `key` is the whole key of the entry at `entry..next`.
+//! P2. Keys are strictly ascending: an entry that is not larger than the one before it is corruption.
+//! P3. `behind`, unless empty, holds exactly the entries from a restart point up to (not with) the one at
+//!     `entry`.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use lsm_core::key::{Kind, TRAILER_BYTES, compare, kind_byte, trailer};
+use lsm_core::{Error, Result, Slice};
+
+use crate::block::{Block, damaged_entry};
+
+/// A position in a block.
+pub(crate) struct BlockCursor {
+    block: Block,
+    valid: bool,
+    entry: usize,
+    value: usize,
+    next: usize,
+    key: Vec<u8>,
+    behind: Behind,
+}
+
+/// Decoded entries before the current one (P3).
+#[derive(Default)]
+struct Behind {
+    /// Their keys, one after the other.
+    keys: Vec<u8>,
+    entries: Vec<Passed>,
+}
+
+struct Passed {
+    key_start: usize,
+    entry: usize,
+    value: usize,
+    next: usize,
+}
+
+impl BlockCursor {
+    pub(crate) fn new(block: Block) -> BlockCursor {
+        let (key, behind) = Default::default();
+        BlockCursor { block, valid: false, entry: 0, value: 0, next: 0, key, behind }
+    }
+
+    /// Turns to another block, keeping the buffers.
+    pub(crate) fn reset(&mut self, block: Block) {
+        self.block = block;
+        self.invalidate();
+    }
+
+    pub(crate) fn invalidate(&mut self) {
+        self.valid = false;
+        self.behind.clear();
+    }
+
+    #[inline]
+    pub(crate) fn valid(&self) -> bool {
+        self.valid
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        &self.block.data()[self.value_range()]
+    }
+
+    #[inline]
+    pub(crate) fn value_range(&self) -> Range<usize> {
+        self.value..self.next
+    }
+
+    pub(crate) fn value_slice(&self) -> Slice {
+        Slice::from_shared(self.block.data(), self.value_range())
+    }
+
+    pub(crate) fn seek_to_first(&mut self) -> Result<()> {
+        self.start_at(0);
+        self.step()
+    }
+
+    pub(crate) fn seek_to_last(&mut self) -> Result<()> {
+        match self.block.restart_count() {
+            0 => self.invalidate(),
+            count => {
+                self.start_at(self.block.restart(count - 1));
+                self.step()?;
+                while self.valid && self.next < self.block.entries_end() {
+                    self.step()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves to the first entry at or after `target`.
+    pub(crate) fn seek(&mut self, target: &[u8]) -> Result<()> {
+        if self.block.restart_count() == 0 {
+            self.invalidate();
+            return Ok(());
+        }
+        let restart = self.block.last_restart(|key| {
+            check_key(key)?;
+            Ok(compare(key, target) == Ordering::Less)
+        })?;
+        self.seek_from(self.block.restart(restart), |key| compare(key, target) == Ordering::Less)
+    }
+
+    /// Moves to the first entry from the restart point at `offset` on for which `before` does not hold.
+    pub(crate) fn seek_from(&mut self, offset: usize, mut before: impl FnMut(&[u8]) -> bool) -> Result<()> {
+        self.start_at(offset);
+        self.step()?;
+        while self.valid && before(&self.key) {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn next(&mut self) -> Result<()> {
+        debug_assert!(self.valid, "C2: next on a cursor that is not valid");
+        self.behind.clear();
+        self.step()
+    }
+
+    pub(crate) fn prev(&mut self) -> Result<()> {
+        debug_assert!(self.valid, "C2: prev on a cursor that is not valid");
+        if self.behind.entries.is_empty() {
+            self.decode_behind()?;
+        }
+        match self.behind.entries.pop() {
+            None => self.valid = false,
+            Some(passed) => {
+                self.key.clear();
+                self.key.extend_from_slice(&self.behind.keys[passed.key_start..]);
+                self.behind.keys.truncate(passed.key_start);
+                (self.entry, self.value, self.next) = (passed.entry, passed.value, passed.next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `behind` with the entries before the current one, down to a restart point.
+    fn decode_behind(&mut self) -> Result<()> {
+        let here = self.entry;
+        let Some(restart) = self.restart_before(here) else { return Ok(()) };
+        self.start_at(self.block.restart(restart));
+        self.step()?;
+        while self.valid && self.entry < here {
+            self.behind.push(&self.key, self.entry, self.value, self.next);
+            self.step()?;
+        }
+        match self.valid && self.entry == here {
+            true => Ok(()),
+            false => Err(self.fail(damaged_entry(here))),
+        }
+    }
+
+    /// Number of the last restart point before `offset`.
+    fn restart_before(&self, offset: usize) -> Option<usize> {
+        let (mut low, mut high) = (0, self.block.restart_count());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.block.restart(middle) < offset {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low.checked_sub(1)
+    }
+
+    /// Makes the entry at the restart point at `offset` the next one.
+    fn start_at(&mut self, offset: usize) {
+        self.invalidate();
+        self.key.clear();
+        self.next = offset;
+    }
+
+    /// Moves on to the entry at `next`.
+    #[inline]
+    fn step(&mut self) -> Result<()> {
+        if self.next >= self.block.entries_end() {
+            self.valid = false;
+            return Ok(());
+        }
+        let entry = match self.block.entry(self.next) {
+            Ok(entry) if entry.shared <= self.key.len() => entry,
+            Ok(_) => return Err(self.fail(damaged_entry(self.next))),
+            Err(error) => return Err(self.fail(error)),
+        };
+        let ascending = is_ascending(&self.key, entry.shared, entry.key);
+        (self.entry, self.value) = (self.next, entry.value);
+        self.key.truncate(entry.shared);
+        self.key.extend_from_slice(entry.key);
+        self.next = entry.end;
+        if !ascending {
+            return Err(self.fail(Error::corruption("keys of a block are not ascending")));
+        }
+        if let Err(error) = check_key(&self.key) {
+            return Err(self.fail(error));
+        }
+        self.valid = true;
+        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, error: Error) -> Error {
+        self.invalidate();
+        error
+    }
+}
+
+impl Behind {
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.entries.clear();
+    }
+
+    fn push(&mut self, key: &[u8], entry: usize, value: usize, next: usize) {
+        self.entries.push(Passed { key_start: self.keys.len(), entry, value, next });
+        self.keys.extend_from_slice(key);
+    }
+}
+
+/// Whether `before[..shared]` followed by `rest` is larger than `before` (P2); true after no key at all.
+#[inline]
+fn is_ascending(before: &[u8], shared: usize, rest: &[u8]) -> bool {
+    // Almost always the first byte that is not shared lies in both user keys and decides.
+    if shared + TRAILER_BYTES < before.len() && TRAILER_BYTES < rest.len() && before[shared] < rest[0] {
+        return true;
+    }
+    is_ascending_in_full(before, shared, rest)
+}
+
+fn is_ascending_in_full(before: &[u8], shared: usize, rest: &[u8]) -> bool {
+    let (Some(before_user), Some(user)) =
+        (before.len().checked_sub(TRAILER_BYTES), (shared + rest.len()).checked_sub(TRAILER_BYTES))
+    else {
+        // There is nothing to compare; a key without a trailer is refused for that.
+        return true;
+    };
+    let order = match shared >= before_user.min(user) {
+        true => before_user.cmp(&user),
+        false => before[shared..before_user].cmp(&rest[..user - shared]),
+    };
+    order.then_with(|| {
+        let mut bytes = [0; TRAILER_BYTES];
+        let kept = TRAILER_BYTES.saturating_sub(rest.len());
+        bytes[..kept].copy_from_slice(&before[shared - kept..shared]);
+        bytes[kept..].copy_from_slice(&rest[rest.len() + kept - TRAILER_BYTES..]);
+        u64::from_le_bytes(bytes).cmp(&trailer(before))
+    }) == Ordering::Less
+}
+
+/// Checks that a key has a trailer of a kind that may stand among point entries.
+#[inline]
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() < TRAILER_BYTES {
+        return Err(Error::corruption(format!("key of {} bytes has no room for a trailer", key.len())));
+    }
+    check_kind(kind_byte(key)).map(|_| ())
+}
+
+/// The kind with this number, if it may stand among point entries.
+#[inline]
+pub(crate) fn check_kind(byte: u8) -> Result<Kind> {
+    match Kind::from_byte(byte) {
+        Some(Kind::RangeDeletion) => Err(Error::corruption("range deletion among point entries")),
+        Some(kind) => Ok(kind),
+        None => Err(Error::unsupported(format!("value type {byte:#04x}: {}", Kind::describe_byte(byte)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_builder::BlockBuilder;
+    use lsm_core::SeqNo;
+    use lsm_core::key::InternalKey;
+    use quickcheck::quickcheck;
+
+    fn cursor_over(keys: &[InternalKey], restart_interval: usize) -> BlockCursor {
+        let mut builder = BlockBuilder::new(restart_interval);
+        keys.iter().for_each(|key| builder.add(key.as_bytes(), key.user_key()));
+        BlockCursor::new(Block::new(builder.finish().to_vec()).unwrap())
+    }
+
+    fn at(cursor: &BlockCursor) -> Option<InternalKey> {
+        cursor.valid().then(|| InternalKey::from_encoded(cursor.key()).unwrap())
+    }
+
+    quickcheck! {
+        fn any_walk_agrees_with_a_list(words: Vec<(Vec<u8>, u8)>, moves: Vec<u8>, interval: u8) -> bool {
+            let mut keys: Vec<InternalKey> = words.into_iter()
+                .map(|(word, seq)| InternalKey::new(&word, SeqNo::new(u64::from(seq % 4)), Kind::Value))
+                .collect();
+            keys.sort_unstable();
+            keys.dedup();
+            let mut cursor = cursor_over(&keys, usize::from(interval % 18));
+            let mut expected: Option<usize> = None;
+            moves.into_iter().all(|choice| {
+                match (choice % 8, expected) {
+                    (0, _) => { cursor.seek_to_first().unwrap(); expected = Some(0); }
+                    (1, _) => { cursor.seek_to_last().unwrap(); expected = keys.len().checked_sub(1); }
+                    (2, _) if !keys.is_empty() => {
+                        let target = &keys[usize::from(choice) % keys.len()];
+                        cursor.seek(target.as_bytes()).unwrap();
+                        expected = keys.iter().position(|key| key >= target);
+                    }
+                    (3..=5, Some(index)) => { cursor.prev().unwrap(); expected = index.checked_sub(1); }
+                    (_, Some(index)) => { cursor.next().unwrap(); expected = Some(index + 1); }
+                    _ => {}
+                }
+                expected = expected.filter(|&index| index < keys.len());
+                let key = expected.map(|index| keys[index].clone());
+                at(&cursor) == key && key.is_none_or(|key| cursor.value() == key.user_key())
+            })
+        }
+
+        fn hostile_blocks_give_errors_or_entries(bytes: Vec<u8>) -> bool {
+            let data = [bytes, vec![0, 0, 0, 0, 1, 0, 0, 0]].concat();
+            let mut cursor = BlockCursor::new(Block::new(data).unwrap());
+            let mut steps = 0;
+            let mut outcome = cursor.seek_to_first();
+            while outcome.is_ok() && cursor.valid() {
+                outcome = cursor.next();
+                steps += 1;
+            }
+            let _ = cursor.seek_to_last();
+            let _ = cursor.seek(b"12345678");
+            steps < 100
+        }
+    }
+
+    fn check_refused(entries: &[(&[u8], &str)]) {
+        let mut builder = BlockBuilder::new(16);
+        entries.iter().for_each(|(key, _)| builder.add(key, b""));
+        let mut cursor = BlockCursor::new(Block::new(builder.finish().to_vec()).unwrap());
+        let mut outcome = cursor.seek_to_first();
+        while outcome.is_ok() && cursor.valid() {
+            outcome = cursor.next();
+        }
+        let (_, expected) = entries.last().unwrap();
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!cursor.valid());
+    }
+
+    #[test]
+    fn disorder_and_foreign_kinds_are_refused() {
+        // Covers P2.
+        check_refused(&[(b"b\x01\0\0\0\0\0\0\0", ""), (b"a\x01\0\0\0\0\0\0\0", "not ascending")]);
+        check_refused(&[(b"b\x01\0\0\0\0\0\0\0", ""), (b"b\x01\0\0\0\0\0\0\0", "not ascending")]);
+        check_refused(&[(b"b\x01\x01\0\0\0\0\0\0", ""), (b"b\x01\x02\0\0\0\0\0\0", "not ascending")]);
+        check_refused(&[(b"b\x11\0\0\0\0\0\0\0", "blob")]);
+        check_refused(&[(b"b\x0f\0\0\0\0\0\0\0", "range deletion among")]);
+        check_refused(&[(b"short", "no room for a trailer")]);
+    }
+}

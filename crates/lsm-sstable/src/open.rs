@@ -1,0 +1,217 @@
+//! Opens a table: footer, metaindex, properties, index, filter and range tombstones, in this order.
+//!
+//! Everything but the data blocks is read, verified and decoded here, so that what follows can rely on it.
+//! Features that this store does not have are refused here where the metadata shows them.
+
+use std::sync::Arc;
+
+use lsm_core::coding::Decoder;
+use lsm_core::key::{Kind, ParsedKey, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
+use lsm_core::{Error, ReadAt, Result, SeqNo};
+
+use crate::block::Block;
+use crate::bloom::BloomFilter;
+use crate::compression::Dictionary;
+use crate::filter::Filter;
+use crate::footer::read_footer;
+use crate::handle::BlockHandle;
+use crate::index::{Index, IndexFormat};
+use crate::properties::{COMPARATOR, Properties, named_entries};
+use crate::source::{BlockSource, Window};
+use crate::table::{Table, TableOptions};
+
+const TAIL_BYTES_GUESS: u64 = 16 << 10;
+/// The tail is read at once up to this size; what lies before is read block by block.
+const TAIL_BYTES_MAX: u64 = 8 << 20;
+/// Room beyond keys and values that a block needs for lengths and restart points.
+const BLOCK_SLACK_BYTES: u64 = 1 << 20;
+/// A block is cut as soon as it is full, so that no entry makes it larger than this.
+const BLOCK_BYTES_MAX: u64 = (USER_KEY_BYTES_MAX + VALUE_BYTES_MAX) as u64 + BLOCK_SLACK_BYTES;
+
+impl Table {
+    /// Opens the table in `source`.
+    ///
+    /// # Errors
+    /// Corruption where anything but data blocks is damaged, Unsupported for features that this store does
+    /// not have, I/O errors; all name the file.
+    pub fn open(source: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
+        let file = options.file.clone();
+        open(source, options).map_err(|error| match error {
+            Error::Io { op, path, source } if path.as_os_str().is_empty() => Error::io(op, file, source),
+            error => error.in_file(&file),
+        })
+    }
+}
+
+fn open(file: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
+    let (footer, blocks_end) = read_footer(&file)?;
+    let source = BlockSource { file, path: options.file.clone(), blocks_end, checksum: footer.checksum };
+    let tail_bytes = options.tail_bytes.unwrap_or(TAIL_BYTES_GUESS).min(TAIL_BYTES_MAX);
+    let window = Window::over(&source, blocks_end.saturating_sub(tail_bytes))?;
+    let mut opening = Opening { source, window, metaindex: Vec::new(), block_bytes_max: BLOCK_BYTES_MAX };
+    opening.read_metaindex(footer.metaindex)?;
+    let properties = opening.properties()?;
+    let dictionary = opening.optional_payload("rocksdb.compression_dict")?.map(Dictionary::new);
+    let index_handle = match footer.index {
+        Some(handle) => handle,
+        None => opening.find("rocksdb.index").ok_or_else(|| Error::corruption("metaindex does not name an index"))?,
+    };
+    let index = opening.index(index_handle, &properties)?;
+    let filter = opening.filter(&properties)?;
+    let global_seq = global_seq(&properties, options.global_seq)?;
+    let stored_tombstones = opening.tombstones(global_seq)?;
+    let tombstones = Arc::new(RangeTombstones::new(stored_tombstones.clone()));
+    let Opening { source, block_bytes_max, .. } = opening;
+    let format_version = footer.format_version;
+    Ok(Table {
+        source,
+        options,
+        format_version,
+        properties,
+        index,
+        filter,
+        dictionary,
+        tombstones,
+        stored_tombstones,
+        global_seq,
+        block_bytes_max,
+    })
+}
+
+struct Opening {
+    source: BlockSource,
+    window: Window,
+    metaindex: Vec<(String, BlockHandle)>,
+    block_bytes_max: u64,
+}
+
+impl Opening {
+    fn read_metaindex(&mut self, handle: BlockHandle) -> Result<()> {
+        let block = self.block(handle)?;
+        for (name, value) in named_entries(&block).map_err(|error| error.at(handle.offset))? {
+            let found = BlockHandle::decode(&mut Decoder::new(value)).ok_or_else(|| {
+                Error::corruption(format!("metaindex entry {name} holds no handle")).at(handle.offset)
+            })?;
+            self.metaindex.push((name, found));
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Option<BlockHandle> {
+        self.metaindex.iter().find(|(present, _)| present == name).map(|(_, handle)| *handle)
+    }
+
+    fn payload(&mut self, handle: BlockHandle) -> Result<Vec<u8>> {
+        self.source.payload(handle, &mut self.window, None, self.block_bytes_max)
+    }
+
+    fn block(&mut self, handle: BlockHandle) -> Result<Block> {
+        self.source.block(handle, &mut self.window, None, self.block_bytes_max)
+    }
+
+    fn optional_payload(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.find(name).map(|handle| self.payload(handle)).transpose()
+    }
+
+    /// Reads the properties and sets the limit for decompressed blocks by them.
+    fn properties(&mut self) -> Result<Properties> {
+        // Its name before format version 2 was stabilised.
+        let Some(handle) = self.find("rocksdb.properties").or_else(|| self.find("rocksdb.stats")) else {
+            return Ok(Properties::of_table_without());
+        };
+        let block = self.block(handle)?;
+        let properties = Properties::decode(&block).map_err(|error| error.at(handle.offset))?;
+        if !properties.comparator.is_empty() && properties.comparator != COMPARATOR {
+            return Err(Error::unsupported(format!("comparator {}", properties.comparator)));
+        }
+        if properties.raw_key_bytes > 0 {
+            let raw_bytes = properties.raw_key_bytes.saturating_add(properties.raw_value_bytes);
+            let overhead = properties.entries.saturating_mul(32).saturating_add(BLOCK_SLACK_BYTES);
+            self.block_bytes_max = raw_bytes.saturating_add(overhead).min(BLOCK_BYTES_MAX);
+        }
+        Ok(properties)
+    }
+
+    fn index(&mut self, handle: BlockHandle, properties: &Properties) -> Result<Index> {
+        let format = IndexFormat {
+            user_keys: properties.index_key_is_user_key != 0,
+            value_delta: properties.index_value_is_delta_encoded != 0,
+            first_keys: properties.index_type == 3,
+        };
+        match properties.index_type {
+            0 | 1 | 3 => self.index_of_blocks(&[handle], format),
+            2 => {
+                let top = self.index_of_blocks(&[handle], format)?;
+                let partitions: Vec<BlockHandle> = (0..top.len()).map(|part| top.handle(part)).collect();
+                self.index_of_blocks(&partitions, format)
+            }
+            other => Err(Error::unsupported(format!("index of type {other}"))),
+        }
+    }
+
+    fn index_of_blocks(&mut self, handles: &[BlockHandle], format: IndexFormat) -> Result<Index> {
+        let mut index = Index::default();
+        for &handle in handles {
+            let block = self.block(handle)?;
+            index.append(&block, format).map_err(|error| self.source.place(error, handle.offset))?;
+        }
+        index.finish();
+        Ok(index)
+    }
+
+    fn filter(&mut self, properties: &Properties) -> Result<Filter> {
+        if !properties.whole_key_filtering {
+            return Ok(Filter::None);
+        }
+        if let Some(bytes) = self.optional_payload("fullfilter.rocksdb.BuiltinBloomFilter")? {
+            return Ok(Filter::Full(BloomFilter::new(bytes)));
+        }
+        let Some(handle) = self.find("partitionedfilter.rocksdb.BuiltinBloomFilter") else { return Ok(Filter::None) };
+        let format = IndexFormat {
+            user_keys: properties.index_key_is_user_key != 0,
+            value_delta: properties.index_value_is_delta_encoded != 0,
+            first_keys: false,
+        };
+        let index = self.index_of_blocks(&[handle], format)?;
+        let parts = (0..index.len()).map(|part| self.payload(index.handle(part)).map(BloomFilter::new));
+        Ok(Filter::Partitioned { parts: parts.collect::<Result<_>>()?, index })
+    }
+
+    fn tombstones(&mut self, global_seq: Option<SeqNo>) -> Result<Vec<RangeTombstone>> {
+        let Some(handle) = self.find("rocksdb.range_del") else { return Ok(Vec::new()) };
+        let block = self.block(handle)?;
+        decode_tombstones(&block, global_seq).map_err(|error| error.at(handle.offset))
+    }
+}
+
+fn decode_tombstones(block: &Block, global_seq: Option<SeqNo>) -> Result<Vec<RangeTombstone>> {
+    let mut tombstones = Vec::new();
+    for (key, end) in block.entries()? {
+        let parsed = ParsedKey::parse(&key).filter(|parsed| parsed.kind == Kind::RangeDeletion);
+        let Some(ParsedKey { user_key, seq, .. }) = parsed else {
+            return Err(Error::corruption(format!("range deletion under the key {}", key.escape_ascii())));
+        };
+        tombstones.push(RangeTombstone { start: user_key.into(), end: end.into(), seq: global_seq.unwrap_or(seq) });
+    }
+    Ok(tombstones)
+}
+
+/// The sequence number of all entries, if the file was made to be ingested.
+fn global_seq(properties: &Properties, of_manifest: Option<SeqNo>) -> Result<Option<SeqNo>> {
+    let stored = properties.external_global_seq.unwrap_or(0);
+    if properties.external_version.is_none_or(|version| version < 2) {
+        return match stored {
+            0 => Ok(None),
+            _ => Err(Error::corruption(format!("global sequence number {stored} in a table that was not ingested"))),
+        };
+    }
+    let stored = SeqNo::checked(stored)
+        .ok_or_else(|| Error::corruption(format!("global sequence number {stored} has more than 56 bits")))?;
+    match of_manifest.filter(|&known| known != SeqNo::ZERO) {
+        Some(known) if stored != SeqNo::ZERO && stored != known => {
+            Err(Error::corruption(format!("global sequence number {stored}, {known} in the manifest")))
+        }
+        known => Ok(Some(known.unwrap_or(stored)).filter(|&seq| seq != SeqNo::ZERO)),
+    }
+}

@@ -1,0 +1,76 @@
+//! Where a table's blocks go: counts offsets, adds trailers, hands out large pieces.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use lsm_core::{Error, Result};
+
+use crate::checksum::BlockChecksum;
+use crate::handle::BlockHandle;
+
+/// Bytes collected before they are written: fresh pages cost less in large writes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+pub(crate) struct Output<W> {
+    out: W,
+    path: PathBuf,
+    checksum: BlockChecksum,
+    /// Bytes that were not handed to `out` yet; the last of them lies at `offset - 1`.
+    collected: Vec<u8>,
+    offset: u64,
+}
+
+impl<W: Write> Output<W> {
+    pub(crate) fn new(out: W, checksum: BlockChecksum, path: PathBuf) -> Output<W> {
+        Output { out, path, checksum, collected: Vec::new(), offset: 0 }
+    }
+
+    /// Offset of the next byte.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(crate) fn checksum(&self) -> BlockChecksum {
+        self.checksum
+    }
+
+    /// Appends a block of compression type `kind` and its trailer.
+    pub(crate) fn write_block(&mut self, payload: &[u8], kind: u8) -> Result<BlockHandle> {
+        let handle = BlockHandle { offset: self.offset, bytes: payload.len() as u64 };
+        let start = self.collected.len();
+        self.collected.extend_from_slice(payload);
+        self.collected.push(kind);
+        let checksum = self.checksum.of(handle.offset, &self.collected[start..]);
+        self.collected.extend_from_slice(&checksum.to_le_bytes());
+        self.advance(start)?;
+        Ok(handle)
+    }
+
+    /// Appends bytes that are no block.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let start = self.collected.len();
+        self.collected.extend_from_slice(bytes);
+        self.advance(start)
+    }
+
+    fn advance(&mut self, start: usize) -> Result<()> {
+        self.offset += (self.collected.len() - start) as u64;
+        match self.collected.len() >= CHUNK_BYTES {
+            true => self.hand_over(),
+            false => Ok(()),
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        self.out.write_all(&self.collected).map_err(|error| Error::io("write", &self.path, error))?;
+        self.collected.clear();
+        Ok(())
+    }
+
+    /// Hands over the rest, flushes, and returns the writer.
+    pub(crate) fn finish(mut self) -> Result<W> {
+        self.hand_over()?;
+        self.out.flush().map_err(|error| Error::io("write", &self.path, error))?;
+        Ok(self.out)
+    }
+}

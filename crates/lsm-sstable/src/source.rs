@@ -1,0 +1,135 @@
+//! Reads blocks from a file: bounds, then checksum, then decompression, in this order.
+//!
+//! # Invariants
+//! S1. No byte of a block is interpreted before its checksum was verified.
+//! S2. Nothing is allocated or read beyond the file's size, whatever a handle says.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lsm_core::{Error, ReadAt, Result};
+
+use crate::block::Block;
+use crate::checksum::BlockChecksum;
+use crate::compression::{Dictionary, STORED, decompress};
+use crate::handle::BlockHandle;
+
+/// A file as a set of blocks.
+pub(crate) struct BlockSource {
+    pub(crate) file: Arc<dyn ReadAt>,
+    pub(crate) path: PathBuf,
+    /// Where the footer begins: every block ends before it.
+    pub(crate) blocks_end: u64,
+    pub(crate) checksum: BlockChecksum,
+}
+
+/// A piece of the file that was read ahead.
+#[derive(Default)]
+pub(crate) struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+    /// How many bytes to read at once; 0 reads block by block.
+    ahead: usize,
+}
+
+impl Window {
+    pub(crate) fn new(ahead: usize) -> Window {
+        Window { ahead, ..Window::default() }
+    }
+
+    /// Holds the last bytes of the file, which opening a table reads piece by piece.
+    pub(crate) fn over(source: &BlockSource, start: u64) -> Result<Window> {
+        let mut window = Window { start, bytes: vec![0; (source.blocks_end - start) as usize], ahead: 0 };
+        source.read(start, &mut window.bytes)?;
+        Ok(window)
+    }
+
+    fn get(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.bytes.get(start..start.checked_add(bytes)?)
+    }
+
+    /// Makes the window begin at `offset` if it may hold blocks of `bytes` that way.
+    fn advance(&mut self, source: &BlockSource, offset: u64, bytes: usize) -> Result<()> {
+        if bytes >= self.ahead || self.get(offset, bytes).is_some() {
+            return Ok(());
+        }
+        let ahead = (self.ahead as u64).min(source.blocks_end - offset) as usize;
+        self.bytes.resize(ahead, 0);
+        self.start = offset;
+        source.read(offset, &mut self.bytes).inspect_err(|_| self.bytes.clear())
+    }
+}
+
+impl BlockSource {
+    /// The payload of the block at `handle`, decompressed to at most `cap` bytes.
+    pub(crate) fn payload(
+        &self,
+        handle: BlockHandle,
+        window: &mut Window,
+        dictionary: Option<&Dictionary>,
+        cap: u64,
+    ) -> Result<Vec<u8>> {
+        let mut read = || -> Result<Vec<u8>> {
+            let mut stored = self.stored(handle, window)?;
+            let (payload, trailer) = stored.split_at(handle.bytes as usize);
+            let (kind, checksum) = (trailer[0], trailer[1..].first_chunk::<4>().expect("a trailer has 5 bytes"));
+            let covered = &stored[..payload.len() + 1];
+            self.checksum.verify(handle.offset, covered, u32::from_le_bytes(*checksum))?; // S1
+            match kind {
+                STORED => {
+                    stored.truncate(handle.bytes as usize);
+                    Ok(stored)
+                }
+                kind => decompress(kind, payload, dictionary, cap),
+            }
+        };
+        read().map_err(|error| self.place(error, handle.offset))
+    }
+
+    /// The block at `handle`, its restart points checked.
+    pub(crate) fn block(
+        &self,
+        handle: BlockHandle,
+        window: &mut Window,
+        dictionary: Option<&Dictionary>,
+        cap: u64,
+    ) -> Result<Block> {
+        let payload = self.payload(handle, window, dictionary, cap)?;
+        Block::new(payload).map_err(|error| self.place(error, handle.offset))
+    }
+
+    fn stored(&self, handle: BlockHandle, window: &mut Window) -> Result<Vec<u8>> {
+        let end = handle.end().filter(|&end| end <= self.blocks_end); // S2
+        let Some(end) = end else {
+            let BlockHandle { offset, bytes } = handle;
+            return Err(Error::corruption(format!(
+                "block of {bytes} bytes at {offset} ends behind {}",
+                self.blocks_end
+            )));
+        };
+        let bytes = (end - handle.offset) as usize;
+        window.advance(self, handle.offset, bytes)?;
+        if let Some(stored) = window.get(handle.offset, bytes) {
+            return Ok(stored.to_vec());
+        }
+        let mut stored = vec![0; bytes];
+        self.read(handle.offset, &mut stored)?;
+        Ok(stored)
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(offset, buffer).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                self.place(Error::corruption(format!("file ends inside {} bytes", buffer.len())), offset)
+            }
+            _ => Error::io("read", &self.path, error),
+        })
+    }
+
+    /// Adds file and offset to an error, where it does not name them yet.
+    #[cold]
+    pub(crate) fn place(&self, error: Error, offset: u64) -> Error {
+        error.at(offset).in_file(&self.path)
+    }
+}

@@ -1,0 +1,265 @@
+//! An open table: point lookups, and what the layers above need to know about it.
+//!
+//! Index, filter, properties and range tombstones stay in memory while the table is open; data blocks come
+//! through a [`BlockCache`] or straight from the file. A table is immutable and shared by any number of
+//! threads without locks.
+//!
+//! # Invariants
+//! A1. A lookup answers "not there" only after a filter or a block with a valid checksum said so.
+//! A2. Only blocks that passed their checksum and the check of their layout enter the cache.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lsm_core::key::{pack_trailer, trailer as trailer_of};
+use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
+use lsm_core::{Kind, ReadAt, Result, SeqNo, Slice};
+
+use crate::block::Block;
+use crate::block_cursor::check_kind;
+use crate::block_search::{Search, search};
+use crate::compression::Dictionary;
+use crate::filter::Filter;
+use crate::index::Index;
+use crate::properties::Properties;
+use crate::source::{BlockSource, Window};
+use crate::table_cursor::{ReadOptions, TableCursor};
+use crate::xxph3::filter_hash;
+
+/// How to open a table.
+#[derive(Clone, Default)]
+pub struct TableOptions {
+    /// The file's path, for errors.
+    pub file: PathBuf,
+    /// Where data blocks are kept; without a cache every block is read from the file.
+    pub cache: Option<Arc<dyn BlockCache>>,
+    /// Names the table towards the cache; unique among all tables that share it.
+    pub cache_id: u64,
+    /// The largest sequence number of the table that the manifest knows. It is what all entries of an
+    /// *ingested* file have, whose own numbers are 0; for other tables it changes nothing.
+    pub global_seq: Option<SeqNo>,
+    /// How many bytes behind the data blocks to read at once when opening
+    /// ([`TableSummary::tail_bytes`](crate::TableSummary)); `None` guesses.
+    pub tail_bytes: Option<u64>,
+}
+
+/// Keeps blocks between lookups.
+pub trait BlockCache: Send + Sync {
+    /// The block at `offset` of `table`, if it is there.
+    fn get(&self, table: u64, offset: u64) -> Option<Block>;
+
+    /// Offers a block that was read; the cache may decline.
+    fn insert(&self, table: u64, offset: u64, block: &Block);
+}
+
+/// A point entry that a lookup found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// When it was written.
+    pub seq: SeqNo,
+    /// What it is.
+    pub kind: Kind,
+    /// Its value, or a merge operand; empty for deletions.
+    pub value: Slice,
+}
+
+/// A point in a table's key space, from the index.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Anchor {
+    /// At least every key of the piece, smaller than every key behind it.
+    pub user_key: Vec<u8>,
+    /// Bytes on disk between the anchor before and this one.
+    pub bytes: u64,
+}
+
+/// An open table.
+pub struct Table {
+    pub(crate) source: BlockSource,
+    pub(crate) options: TableOptions,
+    pub(crate) format_version: u32,
+    pub(crate) properties: Properties,
+    pub(crate) index: Index,
+    pub(crate) filter: Filter,
+    pub(crate) dictionary: Option<Dictionary>,
+    pub(crate) tombstones: Arc<RangeTombstones>,
+    /// The tombstones as they stand in the file, and how many bytes they take in memory.
+    pub(crate) stored_tombstones: Vec<RangeTombstone>,
+    /// What every entry's sequence number is, in an ingested file.
+    pub(crate) global_seq: Option<SeqNo>,
+    /// Most bytes that a compressed block may have once decompressed.
+    pub(crate) block_bytes_max: u64,
+}
+
+impl Table {
+    /// The newest point entry of `user_key` with a sequence number up to `visible`. Range tombstones are not
+    /// looked at: see [`Table::tombstones`].
+    ///
+    /// # Errors
+    /// Damage or I/O errors met on the way, never mistaken for absence (A1).
+    pub fn get(&self, user_key: &[u8], visible: SeqNo) -> Result<Option<Entry>> {
+        self.get_hashed(user_key, filter_hash(user_key), visible)
+    }
+
+    /// As [`Table::get`], with the key's [`filter_hash`] at hand: one hash serves all tables of a lookup.
+    ///
+    /// # Errors
+    /// As for [`Table::get`].
+    pub fn get_hashed(&self, user_key: &[u8], hash: u64, visible: SeqNo) -> Result<Option<Entry>> {
+        if !self.filter.may_contain(user_key, hash) {
+            return Ok(None);
+        }
+        let visible = match self.global_seq {
+            None => visible,
+            // All entries have one sequence number, whatever the file says.
+            Some(global) if global <= visible => SeqNo::MAX,
+            Some(_) => return Ok(None),
+        };
+        let mut number = self.index.seek(user_key, pack_trailer(visible, u8::MAX));
+        while number < self.index.len() {
+            let block = self.data_block(number, true, &mut Window::default())?;
+            let found = search(&block, user_key, visible).map_err(|error| self.place_in_block(error, number))?;
+            match found {
+                Search::Found { trailer, value } => return self.entry_of(&block, trailer, value, number).map(Some),
+                Search::Behind if self.index.continues_behind(number, user_key) => number += 1,
+                Search::Absent | Search::Behind => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    fn entry_of(&self, block: &Block, trailer: u64, value: std::ops::Range<usize>, number: usize) -> Result<Entry> {
+        let kind = check_kind(trailer as u8).map_err(|error| self.place_in_block(error, number))?;
+        let seq = self.global_seq.unwrap_or(SeqNo::new(trailer >> 8));
+        Ok(Entry { seq, kind, value: Slice::from_shared(block.data(), value) })
+    }
+
+    /// Whether the filter lets `user_key` pass. No data block is read.
+    ///
+    /// # Errors
+    /// None today: filters are loaded when the table is opened.
+    pub fn may_contain(&self, user_key: &[u8]) -> Result<bool> {
+        Ok(self.may_contain_hashed(user_key, filter_hash(user_key)))
+    }
+
+    /// As [`Table::may_contain`], with the key's [`filter_hash`] at hand.
+    pub fn may_contain_hashed(&self, user_key: &[u8], hash: u64) -> bool {
+        self.filter.may_contain(user_key, hash)
+    }
+
+    /// A cursor over all point entries.
+    pub fn cursor(self: &Arc<Self>) -> TableCursor {
+        self.cursor_with(ReadOptions::default())
+    }
+
+    /// A cursor that reads as `options` say.
+    pub fn cursor_with(self: &Arc<Self>, options: ReadOptions) -> TableCursor {
+        TableCursor::new(Arc::clone(self), options)
+    }
+
+    /// The deleted ranges, as stored: the manifest's bounds may be narrower.
+    pub fn tombstones(&self) -> &Arc<RangeTombstones> {
+        &self.tombstones
+    }
+
+    /// What the table says about itself.
+    pub fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// Size of the file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.source.blocks_end + crate::footer::FOOTER_BYTES as u64
+    }
+
+    /// Bytes of memory that stay in use while the table is open: index, filter and tombstones.
+    pub fn memory_bytes(&self) -> usize {
+        let tombstones: usize =
+            self.stored_tombstones.iter().map(|one| 4 * (one.start.len() + one.end.len() + 24)).sum();
+        self.index.memory_bytes() + self.filter.memory_bytes() + tombstones + size_of::<Table>()
+    }
+
+    /// The format version in the footer.
+    pub fn format_version(&self) -> u32 {
+        self.format_version
+    }
+
+    /// About `count` points, with about equally many bytes between them; fewer in a table of few blocks.
+    ///
+    /// # Errors
+    /// None today: the index is in memory.
+    pub fn anchors(&self, count: usize) -> Result<Vec<Anchor>> {
+        let blocks = self.index.len();
+        let count = count.min(blocks);
+        let mut anchors = Vec::with_capacity(count);
+        let mut start = 0;
+        for number in 1..=count {
+            let last = blocks * number / count - 1;
+            let end = self.block_end(last);
+            anchors.push(Anchor { user_key: self.index.key(last).to_vec(), bytes: end - start });
+            start = end;
+        }
+        Ok(anchors)
+    }
+
+    /// About where in the file the entries of `user_key` are, or would be.
+    ///
+    /// # Errors
+    /// None today: the index is in memory.
+    pub fn approximate_offset(&self, user_key: &[u8]) -> Result<u64> {
+        let number = self.index.seek(user_key, u64::MAX);
+        Ok(match number.checked_sub(1) {
+            None => 0,
+            Some(before) => self.block_end(before),
+        })
+    }
+
+    fn block_end(&self, number: usize) -> u64 {
+        self.index.handle(number).end().unwrap_or(self.source.blocks_end)
+    }
+
+    /// Data block `number`, from the cache or the file.
+    pub(crate) fn data_block(&self, number: usize, fill_cache: bool, window: &mut Window) -> Result<Block> {
+        let handle = self.index.handle(number);
+        let cache = self.options.cache.as_deref();
+        if let Some(block) = cache.and_then(|cache| cache.get(self.options.cache_id, handle.offset)) {
+            return Ok(block);
+        }
+        let block = self.read_data_block(number, window)?;
+        if let Some(cache) = cache.filter(|_| fill_cache) {
+            cache.insert(self.options.cache_id, handle.offset, &block); // A2
+        }
+        Ok(block)
+    }
+
+    /// Data block `number`, from the file.
+    pub(crate) fn read_data_block(&self, number: usize, window: &mut Window) -> Result<Block> {
+        self.source.block(self.index.handle(number), window, self.dictionary.as_ref(), self.block_bytes_max)
+    }
+
+    #[cold]
+    pub(crate) fn place_in_block(&self, error: lsm_core::Error, number: usize) -> lsm_core::Error {
+        self.source.place(error, self.index.handle(number).offset)
+    }
+
+    /// The file behind the table, to look at it again.
+    pub(crate) fn file(&self) -> Arc<dyn ReadAt> {
+        Arc::clone(&self.source.file)
+    }
+
+    /// `internal_key` with the sequence number that all entries of an ingested file have.
+    pub(crate) fn patched(seq: SeqNo, internal_key: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(lsm_core::key::user_key(internal_key));
+        let trailer = pack_trailer(seq, trailer_of(internal_key) as u8);
+        out.extend_from_slice(&trailer.to_le_bytes());
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("file", &self.options.file)
+            .field("blocks", &self.index.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! Walks all point entries of a table: the index picks the block, a block cursor the entry in it.
+//!
+//! # Invariants
+//! As in [`lsm_core::cursor`], and:
+//! W1. While valid, `entries` stands in data block `number`.
+//! W2. Keys ascend across blocks too: the first key of a block is larger than the last one of the block
+//!     before it, or the table is corrupt.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use lsm_core::key::{compare, pack_trailer, trailer, user_key};
+use lsm_core::{Cursor, Error, Result, SeqNo, Slice};
+
+use crate::block::Block;
+use crate::block_cursor::BlockCursor;
+use crate::source::Window;
+use crate::table::Table;
+
+/// How a cursor reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadOptions {
+    /// Whether blocks that were read go into the cache. A compaction reads once and should not.
+    pub fill_cache: bool,
+    /// How many bytes to read at once; 0 reads block by block. Doubling it halves the system calls of a
+    /// long scan and wastes more on a short one.
+    pub readahead: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> ReadOptions {
+        ReadOptions { fill_cache: true, readahead: 0 }
+    }
+}
+
+/// A position in a table.
+pub struct TableCursor {
+    table: Arc<Table>,
+    options: ReadOptions,
+    window: Window,
+    /// The data block in `entries`, or `usize::MAX` before the first one is loaded.
+    number: usize,
+    entries: BlockCursor,
+    /// The key with the sequence number of an ingested file.
+    patched: Vec<u8>,
+}
+
+impl TableCursor {
+    pub(crate) fn new(table: Arc<Table>, options: ReadOptions) -> TableCursor {
+        TableCursor {
+            table,
+            options,
+            window: Window::new(options.readahead),
+            number: usize::MAX,
+            entries: BlockCursor::new(Block::empty()),
+            patched: Vec::new(),
+        }
+    }
+
+    /// Turns to data block `number`, unless it is the current one.
+    fn load(&mut self, number: usize) -> Result<()> {
+        if self.number == number {
+            return Ok(());
+        }
+        self.entries.invalidate();
+        let block = self.table.data_block(number, self.options.fill_cache, &mut self.window)?;
+        self.entries.reset(block);
+        self.number = number;
+        Ok(())
+    }
+
+    fn in_block(&mut self, step: impl FnOnce(&mut BlockCursor) -> Result<()>) -> Result<()> {
+        step(&mut self.entries).map_err(|error| self.table.place_in_block(error, self.number))
+    }
+
+    /// Goes on to the first entry behind the current block, if there is one.
+    fn next_block(&mut self) -> Result<()> {
+        while !self.entries.valid() && self.number + 1 < self.table.index.len() {
+            let next = self.number + 1;
+            self.load(next)?;
+            self.in_block(BlockCursor::seek_to_first)?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to the last entry before the current block, if there is one.
+    fn prev_block(&mut self) -> Result<()> {
+        while !self.entries.valid() && self.number > 0 {
+            let previous = self.number - 1;
+            self.load(previous)?;
+            self.in_block(BlockCursor::seek_to_last)?;
+        }
+        Ok(())
+    }
+
+    /// Stands before everything: no entry is shown.
+    fn leave(&mut self) -> Result<()> {
+        self.entries.invalidate();
+        Ok(())
+    }
+
+    /// Puts the key of the current entry together as the caller sees it.
+    #[inline]
+    fn show(&mut self) {
+        if let Some(seq) = self.table.global_seq.filter(|_| self.entries.valid()) {
+            Table::patched(seq, self.entries.key(), &mut self.patched);
+        }
+    }
+
+    fn seek_stored(&mut self, target: &[u8]) -> Result<()> {
+        let number = self.table.index.seek(user_key(target), trailer(target));
+        if number >= self.table.index.len() {
+            return self.leave();
+        }
+        self.load(number)?;
+        self.in_block(|entries| entries.seek(target))?;
+        self.next_block()
+    }
+}
+
+impl Cursor for TableCursor {
+    fn seek_to_first(&mut self) -> Result<()> {
+        if self.table.index.len() == 0 {
+            return self.leave();
+        }
+        self.load(0)?;
+        self.in_block(BlockCursor::seek_to_first)?;
+        self.next_block()?;
+        self.show();
+        Ok(())
+    }
+
+    fn seek_to_last(&mut self) -> Result<()> {
+        let Some(last) = self.table.index.len().checked_sub(1) else { return self.leave() };
+        self.load(last)?;
+        self.in_block(BlockCursor::seek_to_last)?;
+        self.prev_block()?;
+        self.show();
+        Ok(())
+    }
+
+    fn seek(&mut self, target: &[u8]) -> Result<()> {
+        if self.table.global_seq.is_none() {
+            return self.seek_stored(target);
+        }
+        // In an ingested file, each user key has one entry, stored with another sequence number.
+        let first = [user_key(target), &pack_trailer(SeqNo::MAX, u8::MAX).to_le_bytes()].concat();
+        self.seek_stored(&first)?;
+        self.show();
+        match self.valid() && compare(&self.patched, target) == Ordering::Less {
+            true => self.next(),
+            false => Ok(()),
+        }
+    }
+
+    fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
+        self.seek(target)?;
+        match self.valid() {
+            true if compare(self.key(), target) == Ordering::Equal => Ok(()),
+            true => self.prev(),
+            false => self.seek_to_last(),
+        }
+    }
+
+    fn next(&mut self) -> Result<()> {
+        let number = self.number;
+        self.in_block(BlockCursor::next)?;
+        if !self.entries.valid() && number + 1 < self.table.index.len() {
+            let last = self.entries.key().to_vec();
+            self.next_block()?;
+            if self.entries.valid() && compare(&last, self.entries.key()) != Ordering::Less {
+                self.entries.invalidate();
+                let error = Error::corruption("keys are not ascending from one block to the next"); // W2
+                return Err(self.table.place_in_block(error, self.number));
+            }
+        }
+        self.show();
+        Ok(())
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        self.in_block(BlockCursor::prev)?;
+        self.prev_block()?;
+        self.show();
+        Ok(())
+    }
+
+    #[inline]
+    fn valid(&self) -> bool {
+        self.entries.valid()
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        match self.table.global_seq {
+            None => self.entries.key(),
+            Some(_) => &self.patched,
+        }
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        self.entries.value()
+    }
+
+    fn value_slice(&self) -> Slice {
+        self.entries.value_slice()
+    }
+}
