@@ -1,0 +1,85 @@
+//! What a crash keeps of that which was not synced.
+
+/// Which of the unsynced changes survive a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crash {
+    /// A power cut that loses everything unsynced.
+    DropUnsynced,
+    /// A process crash: everything that the file system was told survives.
+    KeepAll,
+    /// A power cut that keeps some of the unsynced changes and tears others, as the seed says.
+    Random(u64),
+    /// A power cut that keeps change `i` if bit `i` is set, of at most 64 changes.
+    ///
+    /// [`crate::MemFs::unsynced`] counts them. A change that needs another one first is kept only with it.
+    Subset(u64),
+}
+
+/// The decisions of one crash, one after the other.
+pub(super) struct Fate {
+    crash: Crash,
+    decided: usize,
+    random: u64,
+    /// Of 8 changes, how many a random power cut keeps.
+    kept_of_8: u64,
+}
+
+/// One in this many sectors is torn inside by a random power cut, as a copy to a mapping may be.
+const TORN_ONE_IN: u64 = 16;
+
+impl Fate {
+    pub(super) fn new(crash: Crash) -> Fate {
+        let random = match crash {
+            Crash::Random(seed) => seed,
+            _ => 0,
+        };
+        let mut fate = Fate { crash, decided: 0, random, kept_of_8: 0 };
+        // Some power cuts keep nearly everything and some hardly anything.
+        fate.kept_of_8 = 1 + fate.next() % 7;
+        fate
+    }
+
+    /// Whether the next change survives.
+    pub(super) fn keeps(&mut self) -> bool {
+        let index = self.decided;
+        self.decided += 1;
+        match self.crash {
+            Crash::DropUnsynced => false,
+            Crash::KeepAll => true,
+            Crash::Random(_) => self.next() % 8 < self.kept_of_8,
+            Crash::Subset(bits) => index < 64 && bits >> index & 1 == 1,
+        }
+    }
+
+    /// How many of `count` successive versions of one thing happened before the crash.
+    pub(super) fn newest(&mut self, count: usize) -> usize {
+        let mut newest = 0;
+        for version in 0..count {
+            // Every version takes a decision, so that the number of decisions is the same for all policies.
+            if self.keeps() && newest == version {
+                newest += 1;
+            }
+        }
+        newest
+    }
+
+    /// How many of `count` bytes of a lost write to a sector are there nonetheless.
+    pub(super) fn torn(&mut self, count: usize) -> usize {
+        let tears = matches!(self.crash, Crash::Random(_)) && self.next().is_multiple_of(TORN_ONE_IN);
+        if tears { (self.next() % (count as u64 + 1)) as usize } else { 0 }
+    }
+
+    /// Decisions so far.
+    pub(super) fn decided(&self) -> usize {
+        self.decided
+    }
+
+    /// SplitMix64.
+    fn next(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
