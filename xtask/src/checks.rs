@@ -1,0 +1,98 @@
+//! `cargo xtask test` and `cargo xtask ci`: what must pass before a change lands.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::steps::Steps;
+use crate::{Outcome, no_arguments, root, tidy};
+
+pub(crate) const TEST_HELP: &str = "\
+Everything that must pass before a change lands. All steps run, even behind one that failed.
+
+Usage: cargo xtask test
+
+Steps:
+  format     cargo fmt --all --check
+  lints      cargo clippy on all targets of all crates, warnings are errors
+  tests      unit and integration tests of all crates, examples built
+  doc tests  the examples in the documentation
+  tidy       rules about the source tree, see `cargo xtask tidy --help`
+  loom       the memtable's concurrency models, optimised, in a target directory of their own
+
+Tests against RocksDB's own tools skip themselves when `ldb` is not installed (Debian: rocksdb-tools);
+with LSM_REQUIRE_ROCKSDB=1 they fail instead. The summary names whatever was skipped.";
+
+pub(crate) const CI_HELP: &str = "\
+The steps of `cargo xtask test`, and the documentation of all crates with warnings as errors.
+
+Usage: cargo xtask ci";
+
+/// Where the memtable's loom models are, from the root.
+const LOOM_MODELS: &str = "crates/lsm-memtable/tests/loom.rs";
+
+pub(crate) fn test(arguments: &[String]) -> anyhow::Result<Outcome> {
+    if let Some(usage) = no_arguments("test", arguments) {
+        return Ok(usage);
+    }
+    let mut steps = Steps::default();
+    test_steps(&mut steps);
+    steps.skip("documentation", "part of `cargo xtask ci`");
+    Ok(finish(steps))
+}
+
+pub(crate) fn ci(arguments: &[String]) -> anyhow::Result<Outcome> {
+    if let Some(usage) = no_arguments("ci", arguments) {
+        return Ok(usage);
+    }
+    let mut steps = Steps::default();
+    test_steps(&mut steps);
+    let mut doc = cargo("doc --workspace --no-deps --document-private-items");
+    steps.command("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"));
+    Ok(finish(steps))
+}
+
+fn test_steps(steps: &mut Steps) {
+    steps.command("format", &mut cargo("fmt --all --check"));
+    steps.command("lints", &mut cargo("clippy --workspace --all-targets -- -D warnings"));
+    steps.command("tests", &mut cargo("test --workspace --lib --bins --tests --examples --no-fail-fast"));
+    steps.command("doc tests", &mut cargo("test --workspace --doc --no-fail-fast"));
+    steps.step("tidy", "rules about the source tree", || tidy::check(&root()));
+    loom(steps);
+}
+
+fn loom(steps: &mut Steps) {
+    if !root().join(LOOM_MODELS).exists() {
+        steps.skip("loom", format!("{LOOM_MODELS} does not exist"));
+        return;
+    }
+    let mut models = cargo("test -p lsm-memtable --test loom --release");
+    // Other flags make other artefacts: in the same directory the two builds would throw each other away.
+    models.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_directory().join("loom"));
+    steps.command("loom", &mut models);
+}
+
+/// Names what this run could not show, then ends it.
+fn finish(mut steps: Steps) -> Outcome {
+    if !rocksdb_tools_are_there() && std::env::var_os("LSM_REQUIRE_ROCKSDB").is_none() {
+        steps.skip("RocksDB's tools", "`ldb` is not installed, so tests against RocksDB have skipped themselves");
+    }
+    steps.skip("fuzzing and benches", "commands of their own: `cargo xtask fuzz`, `cargo xtask bench`");
+    steps.finish()
+}
+
+fn rocksdb_tools_are_there() -> bool {
+    Command::new("ldb").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Cargo, in the workspace's root, with these words as arguments.
+pub(crate) fn cargo(words: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(root()).args(words.split_whitespace());
+    command
+}
+
+fn target_directory() -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    root().join(chosen.as_deref().unwrap_or(Path::new("target")))
+}
