@@ -53,14 +53,14 @@ pub(crate) mod tag {
     pub(crate) const DB_ID: u32 = IGNORABLE + 1;
     pub(crate) const OLD_BLOB_ADDITION: u32 = IGNORABLE + 2;
     pub(crate) const OLD_BLOB_GARBAGE: u32 = IGNORABLE + 3;
-    pub(crate) const OLD_LOG_ADDITION: u32 = IGNORABLE + 4;
-    pub(crate) const OLD_LOG_DELETION: u32 = IGNORABLE + 5;
-    pub(crate) const LOG_ADDITION: u32 = IGNORABLE + 7;
-    pub(crate) const LOG_DELETION: u32 = IGNORABLE + 8;
+    pub(crate) const OLD_WAL_ADDITION: u32 = IGNORABLE + 4;
+    pub(crate) const OLD_WAL_DELETION: u32 = IGNORABLE + 5;
+    pub(crate) const WAL_ADDITION: u32 = IGNORABLE + 7;
+    pub(crate) const WAL_DELETION: u32 = IGNORABLE + 8;
 }
 
 /// Tags inside a log addition.
-mod log_tag {
+mod wal_tag {
     pub(super) const END: u32 = 1;
     pub(super) const SYNCED_BYTES: u32 = 2;
 }
@@ -93,9 +93,9 @@ pub struct VersionEdit {
     /// Level and facts of tables that come.
     pub added: Vec<(usize, Arc<TableMeta>)>,
     /// Logs that exist, or how much of one is synced.
-    pub log_additions: Vec<LogAddition>,
+    pub wal_additions: Vec<WalAddition>,
     /// Logs below this number are gone.
-    pub logs_deleted_below: Option<FileNumber>,
+    pub wals_deleted_below: Option<FileNumber>,
     /// Set in an edit of an atomic group: how many more edits of the group follow.
     pub group_remaining: Option<u32>,
 }
@@ -111,7 +111,7 @@ pub enum FamilyChange {
 
 /// A log that the manifest keeps track of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogAddition {
+pub struct WalAddition {
     /// The log's number.
     pub number: FileNumber,
     /// How many of its bytes are known to be on disk; `None` when it is created.
@@ -125,6 +125,11 @@ impl VersionEdit {
     /// When a level is not below [`LEVELS`].
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
+        // First, so that the beginning of a record tells whether it is one of several that were written at once.
+        if let Some(remaining) = self.group_remaining {
+            put_varint32(&mut out, tag::IN_ATOMIC_GROUP);
+            put_varint32(&mut out, remaining);
+        }
         self.encode_store_fields(&mut out);
         for &(level, number) in &self.deleted {
             put_varint32(&mut out, tag::DELETED_TABLE);
@@ -136,12 +141,8 @@ impl VersionEdit {
             put_varint32(&mut out, encoded_level(*level));
             encode_table(&mut out, table);
         }
-        self.encode_log_fields(&mut out);
+        self.encode_wal_fields(&mut out);
         self.encode_family_fields(&mut out);
-        if let Some(remaining) = self.group_remaining {
-            put_varint32(&mut out, tag::IN_ATOMIC_GROUP);
-            put_varint32(&mut out, remaining);
-        }
         out
     }
 
@@ -155,10 +156,11 @@ impl VersionEdit {
         for (tag, number) in [
             (tag::LOG_NUMBER, self.log_number.map(|number| number.0)),
             (tag::PREV_LOG, self.prev_log.map(|number| number.0)),
-            (tag::NEXT_FILE, self.next_file),
-            (tag::LAST_SEQ, self.last_seq.map(SeqNo::get)),
-            (tag::MAX_FAMILY, self.max_family.map(u64::from)),
             (tag::MIN_LOG_TO_KEEP, self.min_log_to_keep.map(|number| number.0)),
+            (tag::MAX_FAMILY, self.max_family.map(u64::from)),
+            (tag::LAST_SEQ, self.last_seq.map(SeqNo::get)),
+            // Last, since it is never zero: zeros at the end of a record then mean that its end was not written.
+            (tag::NEXT_FILE, self.next_file),
         ] {
             if let Some(number) = number {
                 put_varint32(out, tag);
@@ -167,22 +169,22 @@ impl VersionEdit {
         }
     }
 
-    fn encode_log_fields(&self, out: &mut Vec<u8>) {
-        for addition in &self.log_additions {
+    fn encode_wal_fields(&self, out: &mut Vec<u8>) {
+        for addition in &self.wal_additions {
             let mut content = Vec::new();
             put_varint64(&mut content, addition.number.0);
             if let Some(bytes) = addition.synced_bytes {
-                put_varint32(&mut content, log_tag::SYNCED_BYTES);
+                put_varint32(&mut content, wal_tag::SYNCED_BYTES);
                 put_varint64(&mut content, bytes);
             }
-            put_varint32(&mut content, log_tag::END);
-            put_varint32(out, tag::LOG_ADDITION);
+            put_varint32(&mut content, wal_tag::END);
+            put_varint32(out, tag::WAL_ADDITION);
             put_length_prefixed(out, &content);
         }
-        if let Some(number) = self.logs_deleted_below {
+        if let Some(number) = self.wals_deleted_below {
             let mut content = Vec::new();
             put_varint64(&mut content, number.0);
-            put_varint32(out, tag::LOG_DELETION);
+            put_varint32(out, tag::WAL_DELETION);
             put_length_prefixed(out, &content);
         }
     }
@@ -250,15 +252,15 @@ impl VersionEdit {
                 return Err(Error::unsupported(format!("blob files (manifest tag {tag})")));
             }
             tag::DB_ID => self.db_id = Some(fields.text("database id")?),
-            tag::OLD_LOG_ADDITION => self.log_additions.push(decode_log_addition(fields)?),
-            tag::OLD_LOG_DELETION => self.logs_deleted_below = Some(FileNumber(fields.varint64("deleted log")?)),
-            tag::LOG_ADDITION => {
+            tag::OLD_WAL_ADDITION => self.wal_additions.push(decode_wal_addition(fields)?),
+            tag::OLD_WAL_DELETION => self.wals_deleted_below = Some(FileNumber(fields.varint64("deleted log")?)),
+            tag::WAL_ADDITION => {
                 let mut content = fields.nested("log addition")?;
-                self.log_additions.push(decode_log_addition(&mut content)?);
+                self.wal_additions.push(decode_wal_addition(&mut content)?);
             }
-            tag::LOG_DELETION => {
+            tag::WAL_DELETION => {
                 let number = fields.nested("log deletion")?.varint64("deleted log")?;
-                self.logs_deleted_below = Some(FileNumber(number));
+                self.wals_deleted_below = Some(FileNumber(number));
             }
             tag if tag & IGNORABLE != 0 => {
                 fields.length_prefixed("ignorable field")?;
@@ -281,13 +283,13 @@ fn decode_comparator(fields: &mut Fields<'_>) -> Result<String> {
     if name == COMPARATOR { Ok(name) } else { Err(Error::unsupported(format!("comparator {}", name.escape_debug()))) }
 }
 
-fn decode_log_addition(fields: &mut Fields<'_>) -> Result<LogAddition> {
+fn decode_wal_addition(fields: &mut Fields<'_>) -> Result<WalAddition> {
     let number = FileNumber(fields.varint64("log number")?);
     let mut synced_bytes = None;
     loop {
         match fields.varint32("log addition tag")? {
-            log_tag::END => return Ok(LogAddition { number, synced_bytes }),
-            log_tag::SYNCED_BYTES => synced_bytes = Some(fields.varint64("synced bytes of a log")?),
+            wal_tag::END => return Ok(WalAddition { number, synced_bytes }),
+            wal_tag::SYNCED_BYTES => synced_bytes = Some(fields.varint64("synced bytes of a log")?),
             tag => return Err(Error::unsupported(format!("field {tag} of log {number} in the manifest"))),
         }
     }
@@ -296,4 +298,181 @@ fn decode_log_addition(fields: &mut Fields<'_>) -> Result<LogAddition> {
 fn encoded_level(level: usize) -> u32 {
     assert!(level < LEVELS, "a version has {LEVELS} levels, not a level {level}");
     level as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{added, table};
+    use lsm_core::coding::{put_fixed64, put_length_prefixed};
+    use lsm_core::key::InternalKey;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        // Covers E1.
+        fn edits_read_back(edit: VersionEdit) -> bool {
+            VersionEdit::decode(&edit.encode()).unwrap() == edit
+        }
+
+        // Covers E3 as far as panics go.
+        fn hostile_bytes_never_panic(bytes: Vec<u8>) -> bool {
+            VersionEdit::decode(&bytes).is_ok_and(|edit| edit.added.len() <= bytes.len()) || !bytes.is_empty()
+        }
+
+        fn damaged_edits_never_panic(edit: VersionEdit, at: usize, bit: u8) -> bool {
+            let mut bytes = edit.encode();
+            if let Some(at) = at.checked_rem(bytes.len()) {
+                bytes[at] ^= 1 << (bit % 8);
+            }
+            VersionEdit::decode(&bytes).is_ok_and(|edit| edit.added.len() <= bytes.len()) || !bytes.is_empty()
+        }
+
+        fn cut_edits_are_refused_or_shorter(edit: VersionEdit, length: usize) -> bool {
+            let bytes = edit.encode();
+            let Some(length) = length.checked_rem(bytes.len()) else { return true };
+            match VersionEdit::decode(&bytes[..length]) {
+                Ok(prefix) => prefix != edit,
+                Err(error) => error.is_corruption(),
+            }
+        }
+    }
+
+    /// Fields written down by hand: numbers are varints, text is length-prefixed.
+    #[derive(Default)]
+    struct Bytes(Vec<u8>);
+
+    impl Bytes {
+        fn numbers(mut self, numbers: &[u64]) -> Bytes {
+            numbers.iter().for_each(|&number| put_varint64(&mut self.0, number));
+            self
+        }
+
+        fn text(mut self, bytes: &[u8]) -> Bytes {
+            put_length_prefixed(&mut self.0, bytes);
+            self
+        }
+
+        fn bounds(self) -> Bytes {
+            self.text(b"a\x01\x05\0\0\0\0\0\0").text(b"b\x01\x07\0\0\0\0\0\0")
+        }
+    }
+
+    fn numbers(numbers: &[u64]) -> Bytes {
+        Bytes::default().numbers(numbers)
+    }
+
+    fn decode(bytes: Bytes) -> Result<VersionEdit> {
+        VersionEdit::decode(&bytes.0)
+    }
+
+    #[test]
+    fn all_generations_of_added_tables_are_read() {
+        let plain = |seqs| {
+            let bound = |key: &[u8], seq| InternalKey::new(key, SeqNo::new(seq), lsm_core::Kind::Value);
+            TableMeta::new(FileNumber(9), 100, bound(b"a", 5), bound(b"b", 7), seqs)
+        };
+        let seqs = (SeqNo::new(3), SeqNo::new(8));
+        let from_bounds = (SeqNo::ZERO, SeqNo::new(7));
+        let unknown = [SeqNo::MAX.get(), 0];
+        for (bytes, expected) in [
+            (numbers(&[7, 2, 9, 100]).bounds(), plain(from_bounds)),
+            (numbers(&[100, 2, 9, 100]).bounds().numbers(&[3, 8]), plain(seqs)),
+            (numbers(&[102, 2, 9, 0, 100]).bounds().numbers(&[3, 8]), plain(seqs)),
+            (numbers(&[103, 2, 9, 100]).bounds().numbers(&[3, 8, 1]), plain(seqs)),
+            (numbers(&[103, 2, 9, 100]).bounds().numbers(&unknown).numbers(&[1]), plain(from_bounds)),
+            (numbers(&[103, 2, 9, 100]).bounds().numbers(&[3, 8, 65]).text(&[0]).numbers(&[1]), plain(seqs)),
+        ] {
+            let edit = decode(bytes).unwrap();
+            assert_eq!(edit.added, [(2, Arc::new(expected))]);
+        }
+    }
+
+    #[test]
+    fn the_log_to_keep_travels_beside_a_table_too() {
+        let mut fixed = Vec::new();
+        put_fixed64(&mut fixed, 14);
+        let bytes = numbers(&[103, 0, 9, 100]).bounds().numbers(&[3, 8, 3]).text(&fixed).numbers(&[1]);
+        let edit = decode(bytes).unwrap();
+        assert_eq!(edit.min_log_to_keep, Some(FileNumber(14)));
+        assert!(edit.added[0].1.other_fields.is_empty());
+    }
+
+    #[test]
+    fn log_additions_are_read_with_and_without_a_length() {
+        let synced = WalAddition { number: FileNumber(8), synced_bytes: Some(300) };
+        let created = WalAddition { number: FileNumber(9), synced_bytes: None };
+        let bare = numbers(&[8196, 8, 2, 300, 1, 8196, 9, 1, 8197, 7]);
+        let framed =
+            numbers(&[8199]).text(&[8, 2, 0xac, 2, 1]).numbers(&[8199]).text(&[9, 1]).numbers(&[8200]).text(&[7]);
+        for bytes in [bare, framed] {
+            let edit = decode(bytes).unwrap();
+            assert_eq!(edit.wal_additions, [synced, created]);
+            assert_eq!(edit.wals_deleted_below, Some(FileNumber(7)));
+        }
+    }
+
+    #[test]
+    fn what_may_be_skipped_is_skipped() {
+        // Covers E2.
+        let cursor = numbers(&[5, 1]).text(b"key-----");
+        assert_eq!(decode(cursor).unwrap(), VersionEdit::default());
+        let low = numbers(&[8198]).text(b"timestamp").numbers(&[8201]).text(&[1]);
+        assert_eq!(decode(low).unwrap(), VersionEdit::default());
+        let future = numbers(&[8192 + 4000]).text(b"anything").numbers(&[3, 10]);
+        assert_eq!(decode(future).unwrap(), VersionEdit { next_file: Some(10), ..VersionEdit::default() });
+    }
+
+    #[test]
+    fn what_must_be_understood_is_refused_by_name() {
+        // Covers E2.
+        let custom = |tag: u64, content: &[u8]| numbers(&[103, 0, 9, 100]).bounds().numbers(&[3, 8, tag]).text(content);
+        for (bytes, name) in [
+            (numbers(&[8]), "manifest tag 8"),
+            (numbers(&[400, 1]), "blob files (manifest tag 400)"),
+            (numbers(&[401, 1]), "blob files (manifest tag 401)"),
+            (numbers(&[8194, 1]), "blob files (manifest tag 8194)"),
+            (custom(4, &[10]), "blob files (a table refers to blob file 10)"),
+            (custom(65, &[1]), "second directory (path 1)"),
+            (custom(66, &[1]), "custom field 66 of table 000009"),
+            (numbers(&[102, 0, 9, 2, 100]), "second directory (path 2)"),
+            (numbers(&[1]).text(b"rocksdb.ReverseBytewiseComparator"), "comparator rocksdb.ReverseBytewiseComparator"),
+            (numbers(&[6, 7, 1]), "more than 7 levels"),
+            (numbers(&[103, u64::from(u32::MAX), 1]), "more than 7 levels"),
+            (numbers(&[8196, 8, 3, 1]), "field 3 of log 000008"),
+            (numbers(&[103, 0, 9, 100]).text(b"a\x11\x05\0\0\0\0\0\0"), "blob index"),
+            (numbers(&[103, 0, 9, 100]).text(b"a\x16\x05\0\0\0\0\0\0"), "wide-column entity"),
+        ] {
+            let error = decode(bytes).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn impossible_fields_are_corruption() {
+        for (bytes, message) in [
+            (numbers(&[3]), "next file number at byte 1 of the record is cut short"),
+            (numbers(&[4, 1 << 56]), "last sequence 72057594037927936 has more than 56 bits"),
+            (numbers(&[8193]).text(b"\xff"), "database id at byte 2 of the record is not UTF-8"),
+            (numbers(&[201]).text(b"a").numbers(&[202]), "adds or drops its column family twice"),
+            (numbers(&[103, 0, 9, 100]).text(b"short"), "table's smallest key has 5 bytes"),
+            (numbers(&[103, 0, 9, 100]).text(b"a\x7f\x05\0\0\0\0\0\0"), "unknown value type 0x7f"),
+            (numbers(&[103, 0, 0, 100]).bounds().numbers(&[3, 8, 1]), "table number 0"),
+            (numbers(&[103, 0, 9, 100]).bounds().numbers(&[8, 3, 1]), "sequences from 8 to 3"),
+            (numbers(&[103, 0, 9, 100]).bounds().numbers(&[3, 8, 12]).text(&[0; 15]), "unique id"),
+        ] {
+            let error = decode(bytes).unwrap_err();
+            assert!(error.is_corruption() && error.to_string().contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn fields_that_are_not_understood_survive_a_rewrite() {
+        // Covers F1: RocksDB's file checksum (7, 8) and temperature (9).
+        let mut edit = added([(0, table(1, "a-b", 1))]);
+        let fields = vec![(7, b"sum".to_vec()), (8, b"crc32c".to_vec()), (9, vec![4])];
+        Arc::make_mut(&mut edit.added[0].1).other_fields = fields.clone();
+        let decoded = VersionEdit::decode(&edit.encode()).unwrap();
+        assert_eq!(decoded.added[0].1.other_fields, fields);
+    }
 }

@@ -169,3 +169,182 @@ pub(crate) fn overlap(level: usize, a: &TableMeta, b: &TableMeta) -> Error {
         a.largest, b.smallest
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{added, deleted, table};
+    use quickcheck::{Arbitrary, Gen, quickcheck};
+
+    /// What versions are compared with: a list, searched from front to back.
+    #[derive(Clone, Default)]
+    struct Naive(Vec<(usize, Arc<TableMeta>)>);
+
+    impl Naive {
+        fn apply(&mut self, edit: &VersionEdit) -> bool {
+            for &(level, number) in &edit.deleted {
+                let Some(at) = self.0.iter().position(|(l, table)| (*l, table.number) == (level, number)) else {
+                    return false;
+                };
+                self.0.remove(at);
+            }
+            for (level, table) in &edit.added {
+                let clash = |(l, other): &(usize, Arc<TableMeta>)| {
+                    let apart = other.largest < table.smallest || table.largest < other.smallest;
+                    other.number == table.number || (l == level && *level > 0 && !apart)
+                };
+                if self.0.iter().any(clash) {
+                    return false;
+                }
+                self.0.push((*level, table.clone()));
+            }
+            true
+        }
+
+        fn numbers(&self, level: usize, wanted: impl Fn(&TableMeta) -> bool) -> Vec<u64> {
+            let on_level = self.0.iter().filter(|(l, table)| *l == level && wanted(table));
+            sorted(on_level.map(|(_, table)| table.number.0).collect())
+        }
+    }
+
+    fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn numbers(tables: &[Arc<TableMeta>]) -> Vec<u64> {
+        tables.iter().map(|table| table.number.0).collect()
+    }
+
+    /// Few numbers, levels and keys, so that deletions hit and tables collide now and then.
+    #[derive(Clone, Debug)]
+    struct SmallEdit(VersionEdit);
+
+    impl Arbitrary for SmallEdit {
+        fn arbitrary(g: &mut Gen) -> SmallEdit {
+            let mut below = |limit: u8| u8::arbitrary(g) % limit;
+            let mut edit = VersionEdit::default();
+            if below(3) == 0 {
+                edit = deleted([(usize::from(below(3)), u64::from(below(12)) + 1)]);
+            }
+            for _ in 0..below(3) {
+                let mut ends = [b'a' + below(20), b'a' + below(20)];
+                ends.sort_unstable();
+                let close = if below(3) == 0 && ends[0] < ends[1] { ")" } else { "" };
+                let range = format!("{}-{}{close}", char::from(ends[0]), char::from(ends[1]));
+                let table = table(u64::from(below(12)) + 1, &range, u64::from(below(9)));
+                edit.added.push((usize::from(below(3)), Arc::new(table)));
+            }
+            SmallEdit(edit)
+        }
+    }
+
+    quickcheck! {
+        // Covers V1 to V4.
+        fn versions_agree_with_a_list(edits: Vec<SmallEdit>) -> bool {
+            let (mut version, mut naive) = (Version::new(), Naive::default());
+            for SmallEdit(edit) in edits {
+                let mut next = naive.clone();
+                match (version.apply(std::slice::from_ref(&edit)), next.apply(&edit)) {
+                    (Ok(applied), true) => (version, naive) = (applied, next),
+                    (Err(error), false) => assert!(error.is_corruption(), "{error}"),
+                    (applied, expected) => panic!("{edit:?}: {applied:?}, the list says {expected}"),
+                }
+                version.check().unwrap();
+            }
+            for level in 0..3 {
+                for from in b'a'..=b'v' {
+                    let key = [from];
+                    let to = [from + 3];
+                    let (from, to) = (Some(key.as_slice()), Some(to.as_slice()));
+                    for (from, to) in [(from, to), (None, to), (from, None), (None, None), (from, from)] {
+                        let found = sorted(numbers(&version.overlapping(level, from, to)));
+                        assert_eq!(found, naive.numbers(level, |table| table.overlaps(from, to)));
+                    }
+                    if level > 0 {
+                        let found = sorted(numbers(version.table_for(level, &key)));
+                        assert_eq!(found, naive.numbers(level, |table| table.covers(&key)));
+                    }
+                }
+                assert_eq!(version.level_bytes(level), naive.numbers(level, |_| true).iter().map(|n| 1000 + n).sum());
+            }
+            version.table_count() == naive.0.len()
+        }
+
+        fn edits_at_once_are_edits_one_by_one(edits: Vec<SmallEdit>) -> bool {
+            let edits: Vec<_> = edits.into_iter().map(|SmallEdit(edit)| edit).collect();
+            let single = edits.iter().try_fold(Version::new(), |version, edit| version.apply(std::slice::from_ref(edit)));
+            match (Version::new().apply(&edits), single) {
+                (Ok(group), Ok(single)) => group == single,
+                (group, single) => group.is_err() && single.is_err(),
+            }
+        }
+    }
+
+    #[test]
+    fn level_0_is_newest_first() {
+        // Covers V2.
+        let mut tables = [table(4, "a-z", 7), table(2, "a-z", 9), table(3, "a-z", 9)];
+        let order = |tables: &[TableMeta]| {
+            let edit = added(tables.iter().map(|table| (0, table.clone())));
+            numbers(Version::new().apply(&[edit]).unwrap().level(0))
+        };
+        assert_eq!(order(&tables), [3, 2, 4]);
+        tables[0].epoch = 5;
+        assert_eq!(order(&tables), [3, 2, 4], "one epoch alone says nothing");
+        (tables[1].epoch, tables[2].epoch) = (4, 3);
+        assert_eq!(order(&tables), [4, 2, 3]);
+    }
+
+    #[test]
+    fn neighbours_may_share_a_user_key() {
+        // Covers V3: the newer half of `k` ends table 1, older entries fill table 2 and start table 3.
+        let split = |number: u64, (from, from_seq): (&str, u64), (to, to_seq): (&str, u64)| {
+            let mut table = table(number, &format!("{from}-{to}"), to_seq);
+            table.smallest =
+                lsm_core::key::InternalKey::new(from.as_bytes(), lsm_core::SeqNo::new(from_seq), lsm_core::Kind::Value);
+            (1, table)
+        };
+        let tables = [split(1, ("a", 9), ("k", 8)), split(2, ("k", 7), ("k", 5)), split(3, ("k", 4), ("m", 3))];
+        let version = Version::new().apply(&[added(tables)]).unwrap();
+        assert_eq!(numbers(version.table_for(1, b"k")), [1, 2, 3]);
+        assert_eq!(numbers(version.table_for(1, b"j")), [1]);
+        assert_eq!(numbers(version.table_for(1, b"n")), [] as [u64; 0]);
+
+        let exclusive = Version::new().apply(&[added([(1, table(1, "a-k)", 9)), (1, table(2, "k-m", 3))])]).unwrap();
+        assert_eq!(numbers(exclusive.table_for(1, b"k")), [2]);
+    }
+
+    #[test]
+    fn untouched_levels_are_shared() {
+        let base = Version::new().apply(&[added([(1, table(1, "a-b", 1)), (2, table(2, "a-b", 1))])]).unwrap();
+        let next = base.apply(&[deleted([(1, 1)])]).unwrap();
+        assert!(Arc::ptr_eq(&base.levels[2], &next.levels[2]));
+        assert!(next.level(1).is_empty() && base.level(1).len() == 1);
+    }
+
+    #[test]
+    fn a_table_moves_in_one_edit() {
+        let base = Version::new().apply(&[added([(1, table(1, "a-b", 1))])]).unwrap();
+        let mut edit = deleted([(1, 1)]);
+        edit.added = added([(2, table(1, "a-b", 1))]).added;
+        let moved = base.apply(&[edit]).unwrap();
+        assert_eq!((moved.level(1).len(), numbers(moved.level(2))), (0, vec![1]));
+    }
+
+    #[test]
+    fn edits_that_do_not_fit_say_why() {
+        let base = Version::new().apply(&[added([(1, table(1, "c-g", 1))])]).unwrap();
+        for (edit, message) in [
+            (deleted([(1, 2)]), "deletes table 000002 from level 1, it is not there"),
+            (deleted([(2, 1)]), "deletes table 000001 from level 2, it is on level 1"),
+            (added([(3, table(1, "x-z", 1))]), "adds table 000001 to level 3, it is on level 1 already"),
+            (added([(1, table(2, "a-d", 9))]), "tables 000002 and 000001 of level 1 overlap"),
+            (added([(1, table(2, "g-h", 1))]), "tables 000001 and 000002 of level 1 overlap"),
+            (added([(1, table(2, "d-e", 1))]), "tables 000001 and 000002 of level 1 overlap"),
+        ] {
+            let error = base.apply(&[edit]).unwrap_err();
+            assert!(error.is_corruption() && error.to_string().contains(message), "{error}");
+        }
+    }
+}

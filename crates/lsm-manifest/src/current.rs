@@ -1,0 +1,115 @@
+//! The file `CURRENT`, which names the manifest in force.
+//!
+//! It is replaced by renaming a finished file over it, so it names either the old manifest or the new one,
+//! whenever the machine stops.
+//!
+//! # Invariants
+//! C1. `CURRENT` is exactly `MANIFEST-` and 6 to 20 digits and a line feed, and the name is the one that the number
+//!     has; nothing else is followed.
+//! C2. The manifest and its directory entry are durable before `CURRENT` names it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lsm_core::filename::{FileKind, FileNumber};
+use lsm_core::{Error, Result};
+use lsm_fs::Fs;
+
+/// `MANIFEST-`, 20 digits and a line feed.
+const CURRENT_BYTES_MAX: usize = 30;
+
+/// Whether `directory` holds a store.
+///
+/// # Errors
+/// `Corruption` when `CURRENT` is missing but tables, logs or blobs are there: a store that lost its `CURRENT` must not
+/// be taken for an empty directory.
+pub fn exists(fs: &dyn Fs, directory: &Path) -> Result<bool> {
+    let path = FileKind::Current.path(directory);
+    match fs.metadata(&path) {
+        Ok(_) => return Ok(true),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::io("stat", path, source)),
+    }
+    let names = match fs.read_dir(directory) {
+        Ok(names) => names,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(Error::io("list", directory, source)),
+    };
+    let is_live = |name: &&String| {
+        matches!(FileKind::parse(name), Some(FileKind::Table(_) | FileKind::Log(_) | FileKind::Blob(_)))
+    };
+    match names.iter().find(is_live) {
+        Some(name) => Err(Error::corruption(format!("the file is missing, but {name} is there")).in_file(&path)),
+        None => Ok(false),
+    }
+}
+
+/// The manifest that `CURRENT` names.
+pub(crate) fn read(fs: &dyn Fs, directory: &Path) -> Result<FileNumber> {
+    let path = FileKind::Current.path(directory);
+    let content = read_small(fs, &path, CURRENT_BYTES_MAX)?;
+    parse(&content).ok_or_else(|| {
+        let content = content.escape_ascii();
+        Error::corruption(format!("\"{content}\" does not name a manifest")).in_file(&path)
+    })
+}
+
+/// The whole of a file that has to be short.
+pub(crate) fn read_small(fs: &dyn Fs, path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
+    let source = fs.open(path).map_err(|source| Error::io("open", path, source))?;
+    let bytes = source.size().map_err(|source| Error::io("stat", path, source))?;
+    let Some(bytes) = usize::try_from(bytes).ok().filter(|&bytes| bytes <= bytes_max) else {
+        return Err(Error::corruption(format!("{bytes} bytes, at most {bytes_max} are expected")).in_file(path));
+    };
+    let mut content = vec![0; bytes];
+    source.read_exact_at(0, &mut content).map_err(|source| Error::io("read", path, source))?;
+    Ok(content)
+}
+
+/// C1.
+fn parse(content: &[u8]) -> Option<FileNumber> {
+    let name = std::str::from_utf8(content.strip_suffix(b"\n")?).ok()?;
+    match FileKind::parse(name)? {
+        kind @ FileKind::Manifest(number) if kind.to_string() == name => Some(number),
+        _ => None,
+    }
+}
+
+/// Makes `CURRENT` name `manifest`. The caller has made the manifest durable, its directory entry too (C2).
+///
+/// After an error it is unknown which manifest will be found.
+pub(crate) fn swap(fs: &dyn Fs, directory: &Path, manifest: FileNumber) -> Result<()> {
+    let content = format!("{}\n", FileKind::Manifest(manifest));
+    replace(fs, directory, FileKind::Current, manifest, content.as_bytes())?;
+    sync_directory(fs, directory)
+}
+
+/// Replaces a small file as a whole, by way of a temporary one that has `number`. The rename is not durable yet.
+pub(crate) fn replace(
+    fs: &dyn Fs,
+    directory: &Path,
+    target: FileKind,
+    number: FileNumber,
+    content: &[u8],
+) -> Result<()> {
+    let temporary = FileKind::Temporary(number).path(directory);
+    let target = target.path(directory);
+    write_durably(fs, &temporary, content)?;
+    fs.rename(&temporary, &target).map_err(|source| Error::io("rename", target, source))
+}
+
+fn write_durably(fs: &dyn Fs, path: &PathBuf, content: &[u8]) -> Result<()> {
+    // One from an attempt that a crash or an error cut short. Nobody reads it.
+    match fs.remove(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path, source)),
+        _ => {}
+    }
+    let mut file = fs.create(path).map_err(|source| Error::io("create", path, source))?;
+    file.write_all(content).map_err(|source| Error::io("write", path, source))?;
+    file.sync().map_err(|source| Error::io("sync", path, source))
+}
+
+/// Makes names in `directory` durable.
+pub(crate) fn sync_directory(fs: &dyn Fs, directory: &Path) -> Result<()> {
+    fs.sync_dir(directory).map_err(|source| Error::io("sync", directory, source))
+}
