@@ -34,6 +34,8 @@ pub enum Error {
     },
     /// The call cannot be carried out as it was made; nothing happened.
     InvalidArgument(String),
+    /// A background job was told to stop before it was done; nothing of it remains.
+    Cancelled,
 }
 
 /// Where a damaged byte lies and what was expected there.
@@ -85,7 +87,7 @@ impl Error {
             Error::Unsupported { path, .. } => {
                 path.get_or_insert_with(|| file.to_owned());
             }
-            Error::Io { .. } | Error::InvalidArgument(_) => {}
+            Error::Io { .. } | Error::InvalidArgument(_) | Error::Cancelled => {}
         }
         self
     }
@@ -101,7 +103,7 @@ impl Error {
             Error::Io { path, .. } => Some(path),
             Error::Corruption(corruption) => corruption.path.as_deref(),
             Error::Unsupported { path, .. } => path.as_deref(),
-            Error::InvalidArgument(_) => None,
+            Error::InvalidArgument(_) | Error::Cancelled => None,
         }
     }
 
@@ -118,6 +120,7 @@ impl Error {
             Error::Corruption(corruption) => Error::Corruption(corruption.clone()),
             Error::Unsupported { feature, path } => Error::Unsupported { feature: feature.clone(), path: path.clone() },
             Error::InvalidArgument(detail) => Error::InvalidArgument(detail.clone()),
+            Error::Cancelled => Error::Cancelled,
         }
     }
 }
@@ -132,6 +135,7 @@ impl fmt::Display for Error {
             }
             Error::Unsupported { feature, path: None } => write!(f, "not supported: {feature}"),
             Error::InvalidArgument(detail) => f.write_str(detail),
+            Error::Cancelled => f.write_str("cancelled"),
         }
     }
 }

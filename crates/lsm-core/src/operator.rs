@@ -29,7 +29,8 @@ pub trait MergeOperator: Send + Sync {
     fn name(&self) -> &str;
 
     /// The value of `key` after `operands`, oldest first, were applied to `existing`.
-    /// `None` says that the operands make no sense; the read or compaction then reports corruption.
+    /// `None` says that the operands make no sense: a read then reports corruption, while a flush or a
+    /// compaction keeps them as they are.
     fn full_merge(&self, key: &[u8], existing: Option<&[u8]>, operands: &[&[u8]]) -> Option<Vec<u8>>;
 
     /// One operand that does what `older` followed by `newer` does, or `None` when there is none.

@@ -144,6 +144,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     ///
     /// # Panics
     /// When the cursor is not valid.
+    #[expect(clippy::should_implement_trait, reason = "a lending cursor has no Item that outlives the step")]
     pub fn next(&mut self) -> Result<()> {
         assert!(self.valid(), "C2: the cursor is valid");
         if self.direction == Direction::Backward {

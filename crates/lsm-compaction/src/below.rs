@@ -1,0 +1,97 @@
+//! What lies deeper than a result: whether a key can still have an older version there.
+//!
+//! Tombstones go and sequence numbers become zero only where nothing is below. Points and range
+//! tombstones ask the same question of the same tables, which R6 of `retain.rs` relies on.
+
+use lsm_core::key::successor;
+use lsm_manifest::TableMeta;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// The tables deeper than a result, as far as they are known.
+#[derive(Clone, Default, Debug)]
+pub struct Below {
+    /// Sorted levels; `None` if anything may lie below.
+    levels: Option<Vec<Vec<Arc<TableMeta>>>>,
+}
+
+impl Below {
+    /// Anything may lie below: for flushes and merges within level 0.
+    pub fn unknown() -> Below {
+        Below { levels: None }
+    }
+
+    /// These tables and no others lie below, each level sorted by key.
+    pub fn tables(levels: Vec<Vec<Arc<TableMeta>>>) -> Below {
+        Below { levels: Some(levels.into_iter().filter(|level| !level.is_empty()).collect()) }
+    }
+
+    /// Whether it is certain that nothing lies below.
+    pub fn is_empty(&self) -> bool {
+        self.levels.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Answers for keys in ascending order.
+    pub(crate) fn cursor(&self) -> BelowCursor<'_> {
+        let levels = self.levels.as_deref();
+        BelowCursor { levels, positions: vec![0; levels.map_or(0, <[_]>::len)] }
+    }
+
+    /// The parts of `[start, end)` that tables below cover, in order and apart from each other.
+    pub(crate) fn parts(&self, start: &[u8], end: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let Some(levels) = &self.levels else { return vec![(start.to_vec(), end.to_vec())] };
+        let mut parts: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for level in levels {
+            let first = level.partition_point(|table| table.ends_before(start));
+            for table in level[first..].iter().take_while(|table| table.smallest.user_key() < end) {
+                let from = table.smallest.user_key().max(start).to_vec();
+                let to = end_behind(table).min(end.to_vec());
+                parts.push((from, to));
+            }
+        }
+        parts.sort_unstable();
+        parts.dedup_by(|next, last| {
+            let joins = next.0 <= last.1;
+            if joins && next.1 > last.1 {
+                std::mem::swap(&mut last.1, &mut next.1);
+            }
+            joins
+        });
+        parts
+    }
+
+    /// Bytes of the tables below that lie wholly in `[start, end)`: what a tombstone over it frees.
+    pub(crate) fn bytes_within(&self, start: &[u8], end: &[u8]) -> u64 {
+        let tables = self.levels.iter().flatten().flat_map(|level| {
+            let first = level.partition_point(|table| table.smallest.user_key() < start);
+            level[first..].iter().take_while(|table| table.largest.user_key().cmp(end) == Ordering::Less)
+        });
+        tables.map(|table| table.bytes).sum()
+    }
+}
+
+/// The first user key behind `table`.
+pub(crate) fn end_behind(table: &TableMeta) -> Vec<u8> {
+    let largest = &table.largest;
+    if largest.is_exclusive_end() { largest.user_key().to_vec() } else { successor(largest.user_key()) }
+}
+
+/// Asks [`Below`] for one key after the other.
+pub(crate) struct BelowCursor<'a> {
+    levels: Option<&'a [Vec<Arc<TableMeta>>]>,
+    /// For each level, its first table that does not end before the last key asked for.
+    positions: Vec<usize>,
+}
+
+impl BelowCursor<'_> {
+    /// Whether an older version of `user_key` may lie below; keys are asked for in ascending order.
+    pub(crate) fn may_hold(&mut self, user_key: &[u8]) -> bool {
+        let Some(levels) = self.levels else { return true };
+        levels.iter().zip(&mut self.positions).any(|(level, position)| {
+            while level.get(*position).is_some_and(|table| table.ends_before(user_key)) {
+                *position += 1;
+            }
+            level.get(*position).is_some_and(|table| !table.starts_behind(user_key))
+        })
+    }
+}
