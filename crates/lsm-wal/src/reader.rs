@@ -99,12 +99,15 @@ pub struct RecordReader {
     position: u64,
     record: Vec<u8>,
     rolling_crc: u32,
+    first_crc: Option<u32>,
+    /// What searches went over in vain (R4).
+    searched: u64,
     ended: bool,
 }
 
 /// What stands at a place, seen as a record.
 enum Step {
-    Record { offset: u64, end: u64, body: Body, framing: Framing, rolling_crc: u32 },
+    Record { offset: u64, end: u64, body: Body, framing: Framing, rolling_crc: u32, first_crc: u32 },
     Stop { at: u64, cause: Cause },
 }
 
@@ -141,6 +144,8 @@ impl RecordReader {
             position: 0,
             record: Vec::new(),
             rolling_crc: 0,
+            first_crc: None,
+            searched: 0,
             ended: false,
         })
     }
@@ -160,6 +165,11 @@ impl RecordReader {
         self.rolling_crc
     }
 
+    /// The stored crc of the file's first fragment, once that was returned.
+    pub(crate) fn first_crc(&self) -> Option<u32> {
+        self.first_crc
+    }
+
     /// The next record, or how the records end.
     ///
     /// # Errors
@@ -171,8 +181,11 @@ impl RecordReader {
             return Ok(Outcome::End { offset });
         }
         match self.step(offset)? {
-            Step::Record { offset, end, body, framing, rolling_crc } => {
+            Step::Record { offset, end, body, framing, rolling_crc, first_crc } => {
                 self.position = end;
+                if offset == 0 {
+                    self.first_crc = Some(first_crc);
+                }
                 self.rolling_crc = rolling_crc;
                 if let (Expected::Either(number), Framing::Recyclable(_)) = (self.expected, framing) {
                     self.expected = Expected::Recyclable(number);
@@ -243,17 +256,20 @@ impl RecordReader {
 
     /// See [`RecordReader::search`].
     fn find(&mut self, from: u64) -> Result<Option<(u64, u64, Body)>> {
-        let allowed = self.window.bytes_read() + self.file_bytes().saturating_mul(SEARCH_FACTOR);
-        let mut checked = 0;
+        let searched_max = self.file_bytes().saturating_mul(SEARCH_FACTOR);
         let mut position = from;
         while let Some(candidate) = self.candidate(position)? {
+            let read_before = self.window.bytes_read();
             match self.step(candidate)? {
                 Step::Record { offset, end, body, .. } => return Ok(Some((offset, end, body))),
                 // What the checksums went over: the chain up to the break, and half a block for the break itself.
-                Step::Stop { at, .. } => checked += at - candidate + BLOCK_BYTES as u64 / 2,
+                Step::Stop { at, .. } => {
+                    self.searched += at - candidate + BLOCK_BYTES as u64 / 2;
+                    self.searched += self.window.bytes_read() - read_before;
+                }
             }
-            if self.window.bytes_read() + checked > allowed {
-                return Ok(None); // R4
+            if self.searched > searched_max {
+                return Ok(None);
             }
             position = candidate + 1;
         }
@@ -285,7 +301,7 @@ impl RecordReader {
     fn step(&mut self, position: u64) -> Result<Step> {
         let mut at = position;
         let mut start = None;
-        let mut rolling_crc = self.rolling_crc;
+        let (mut rolling_crc, mut first_crc) = (self.rolling_crc, None);
         self.record.clear();
         loop {
             let fragment = match self.parse(at)? {
@@ -300,13 +316,14 @@ impl RecordReader {
             let in_block = offset_in_block(at);
             let end = at + (fragment.payload.end - in_block) as u64;
             rolling_crc = roll(rolling_crc, fragment.stored_crc);
+            let first_crc = *first_crc.get_or_insert(fragment.stored_crc);
             let payload = at + (fragment.payload.start - in_block) as u64;
             let framing = fragment.framing;
             match (fragment.part, start) {
                 (None, None) => {}
                 (Some(Part::Full), None) => {
                     let body = Body::InPlace { offset: payload, bytes: fragment.payload.len() };
-                    return Ok(Step::Record { offset: at, end, body, framing, rolling_crc });
+                    return Ok(Step::Record { offset: at, end, body, framing, rolling_crc, first_crc });
                 }
                 (Some(Part::First), None) => {
                     start = Some(at);
@@ -315,7 +332,7 @@ impl RecordReader {
                 (Some(Part::Middle), Some(_)) => self.join(payload, fragment.payload.len())?,
                 (Some(Part::Last), Some(offset)) => {
                     self.join(payload, fragment.payload.len())?;
-                    return Ok(Step::Record { offset, end, body: Body::Joined, framing, rolling_crc });
+                    return Ok(Step::Record { offset, end, body: Body::Joined, framing, rolling_crc, first_crc });
                 }
                 (part, _) => return Ok(out_of_order(at, part, start.is_some(), end)),
             }

@@ -21,12 +21,13 @@ pub(crate) struct Framer {
     /// Per part of a record, what the crc is over before the payload: saves a pass over five bytes per fragment.
     header_crcs: [u32; Part::ALL.len()],
     rolling_crc: u32,
+    first_crc: Option<u32>,
 }
 
 impl Framer {
     pub(crate) fn new(framing: Framing) -> Framer {
         let header_crcs = Part::ALL.map(|part| framing.header_crc(part));
-        Framer { framing, header_crcs, rolling_crc: 0 }
+        Framer { framing, header_crcs, rolling_crc: 0, first_crc: None }
     }
 
     /// Bytes that [`Framer::frame`] needs at `position`.
@@ -37,6 +38,22 @@ impl Framer {
     /// The crc of all fragments so far (W2).
     pub(crate) fn rolling_crc(&self) -> u32 {
         self.rolling_crc
+    }
+
+    /// The stored crc of the file's first fragment; 0 before there is one.
+    pub(crate) fn first_crc(&self) -> u32 {
+        self.first_crc.unwrap_or(0)
+    }
+
+    /// Goes on where a reader has found these crcs.
+    pub(crate) fn resume(&mut self, rolling_crc: u32, first_crc: Option<u32>) {
+        self.rolling_crc = rolling_crc;
+        self.first_crc = first_crc;
+    }
+
+    /// Zeros that keep a reader from what stands behind the record that ended at `position`.
+    pub(crate) fn end_mark_bytes(&self, position: u64) -> usize {
+        room_at(self.framing.header_bytes(), position).0 + self.framing.header_bytes()
     }
 
     /// Frames `head` and `tail` as one record into `out`, which has exactly the needed size (W1).
@@ -67,6 +84,7 @@ impl Framer {
         let crc = crc32c_append(self.header_crcs[part as usize - Part::Full as usize], payload);
         let length = u16::try_from(payload.len()).expect("W1: a fragment fits its block");
         self.framing.write_header(part, length, crc, header);
+        self.first_crc.get_or_insert(mask(crc));
         self.rolling_crc = roll(self.rolling_crc, mask(crc));
     }
 }
