@@ -14,6 +14,12 @@ pub type Task = Box<dyn FnOnce() + Send>;
 pub trait Executor: Send + Sync {
     /// Takes `task` without waiting for it.
     fn execute(&self, task: Task);
+
+    /// Runs a task that waits for someone to step it, on the calling thread, and says whether there was
+    /// one. Who waits for background work calls it first; executors with threads of their own need no help.
+    fn help(&self) -> bool {
+        false
+    }
 }
 
 /// Runs tasks on Tokio's threads for blocking work.
@@ -74,6 +80,10 @@ impl StepExecutor {
 impl Executor for StepExecutor {
     fn execute(&self, task: Task) {
         self.tasks.lock().push_back(task);
+    }
+
+    fn help(&self) -> bool {
+        self.step()
     }
 }
 

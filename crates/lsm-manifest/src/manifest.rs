@@ -56,6 +56,21 @@ impl Manifest {
     /// `Io`; the directory then still holds the store that it held, in the state that it had or in `state`.
     pub fn create(fs: Arc<dyn Fs>, directory: &Path, state: State) -> Result<Manifest> {
         let numbers = Arc::new(FileNumbers::new(state.next_file));
+        Manifest::create_sharing(fs, directory, state, numbers)
+    }
+
+    /// As [`Manifest::create`], for a store that has already given out `numbers`: recovery writes tables before
+    /// there is a manifest that names them.
+    ///
+    /// # Errors
+    /// As for [`Manifest::create`].
+    pub fn create_sharing(
+        fs: Arc<dyn Fs>,
+        directory: &Path,
+        mut state: State,
+        numbers: Arc<FileNumbers>,
+    ) -> Result<Manifest> {
+        state.next_file = state.next_file.max(numbers.next());
         match write_fresh(&*fs, directory, &numbers, state) {
             Ok((records, state)) => {
                 let fresh_bytes = state.manifest_bytes;

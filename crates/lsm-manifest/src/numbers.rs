@@ -14,7 +14,8 @@ pub struct FileNumbers {
 }
 
 impl FileNumbers {
-    pub(crate) fn new(next: u64) -> FileNumbers {
+    /// Numbers from `next` on, which no file has had.
+    pub fn new(next: u64) -> FileNumbers {
         FileNumbers { next: AtomicU64::new(next) }
     }
 
