@@ -23,7 +23,7 @@ use crate::segment::{Segment, SegmentAccess, SegmentHandle};
 
 /// The exclusive side.
 pub(crate) struct MappedSegment {
-    /// `None` while the room is zero: an empty mapping is an error.
+    /// `None` while the room is zero, since an empty mapping is an error, and after a cut.
     map: Option<MmapMut>,
     room: u64,
     reserved: usize,
@@ -45,13 +45,12 @@ impl MappedSegment {
     }
 
     fn make_room(&mut self, needed: u64) -> io::Result<()> {
-        if needed <= self.room {
-            return Ok(());
-        }
         let file = &self.shared.file;
         let room = grow(self.room, needed, |room| os::allocate(file, room))?;
-        self.map = map(file, room)?;
-        self.room = room;
+        if room != self.room || self.map.is_none() {
+            self.map = map(file, room)?;
+            self.room = room;
+        }
         Ok(())
     }
 
@@ -59,8 +58,9 @@ impl MappedSegment {
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.reserved = 0;
         self.map = None;
-        self.room = 0;
-        self.shared.file.set_len(bytes)
+        self.shared.file.set_len(bytes)?;
+        self.room = bytes;
+        Ok(())
     }
 }
 

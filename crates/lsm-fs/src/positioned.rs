@@ -186,3 +186,135 @@ pub(crate) fn grow(room: u64, needed: u64, mut allocate: impl FnMut(u64) -> io::
         other => other.map(|()| doubled),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+    use std::io::ErrorKind;
+
+    /// A file whose writes are short and fail as its script says; without a script they succeed.
+    #[derive(Default)]
+    struct Flaky {
+        bytes: Mutex<Vec<u8>>,
+        script: Mutex<Vec<u8>>,
+        syncs_fail: bool,
+    }
+
+    impl PositionedFile for Arc<Flaky> {
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+            let count = match self.script.lock().pop() {
+                Some(0) => return Err(ErrorKind::StorageFull.into()),
+                Some(1) => 0,
+                Some(short) => bytes.len().min(short.into()),
+                None => bytes.len(),
+            };
+            let mut file = self.bytes.lock();
+            let end = offset as usize + count;
+            if file.len() < end {
+                file.resize(end, 0);
+            }
+            file[offset as usize..end].copy_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn allocate(&self, _bytes: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_len(&self, bytes: u64) -> io::Result<()> {
+            self.bytes.lock().resize(bytes as usize, 0);
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            if self.syncs_fail { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+        }
+    }
+
+    fn append(segment: &mut impl Segment, bytes: &[u8]) {
+        segment.reserve(bytes.len()).unwrap().copy_from_slice(bytes);
+        segment.commit(bytes.len());
+    }
+
+    quickcheck! {
+        // Covers P1, P2, G4: whatever fails in between, an `Ok` means that the bytes are in the file.
+        fn deliveries_go_on_where_they_failed(records: Vec<Vec<u8>>, script: Vec<u8>) -> bool {
+            let file = Arc::new(Flaky { script: Mutex::new(script), ..Flaky::default() });
+            let mut segment = PositionedSegment::new(Arc::clone(&file), 0);
+            let mut expected = Vec::new();
+            for record in records {
+                append(&mut segment, &record);
+                expected.extend(record);
+                match segment.handle().deliver() {
+                    Ok(delivered) => assert_eq!(delivered, expected.len() as u64),
+                    Err(error) => {
+                        assert!([ErrorKind::StorageFull, ErrorKind::WriteZero].contains(&error.kind()));
+                        assert!(file.bytes.lock().len() < expected.len());
+                        continue;
+                    }
+                }
+                assert_eq!(*file.bytes.lock(), expected);
+            }
+            file.script.lock().clear();
+            segment.finish().unwrap();
+            let found = file.bytes.lock().clone();
+            found == expected
+        }
+    }
+
+    #[test]
+    fn a_segment_is_cut_where_the_disk_was_full_and_goes_on() {
+        let file = Arc::new(Flaky::default());
+        let mut segment = PositionedSegment::new(Arc::clone(&file), 0);
+        append(&mut segment, b"good");
+        segment.handle().deliver().unwrap();
+        append(&mut segment, b"partly");
+        // Two bytes, then a full disk.
+        *file.script.lock() = vec![0, 2];
+        assert_eq!(segment.handle().sync().unwrap_err().kind(), ErrorKind::StorageFull);
+        append(&mut segment, b"never tried");
+        assert_eq!(*file.bytes.lock(), b"goodpa");
+        segment.cut(4).unwrap();
+        assert_eq!(*file.bytes.lock(), b"good");
+        append(&mut segment, b" again");
+        assert_eq!(segment.handle().sync().unwrap(), 10);
+        assert_eq!(*file.bytes.lock(), b"good again");
+    }
+
+    // Covers F3: the delivery worked, and still nothing is called durable.
+    #[test]
+    fn a_failed_sync_is_final() {
+        let file = Arc::new(Flaky { syncs_fail: true, ..Flaky::default() });
+        let mut segment = PositionedSegment::new(file, 0);
+        append(&mut segment, b"x");
+        let handle = segment.handle();
+        for _ in 0..2 {
+            assert_eq!(handle.sync().unwrap_err().raw_os_error(), Some(5));
+        }
+        assert_eq!(segment.finish().unwrap_err().raw_os_error(), Some(5));
+        assert_eq!(handle.deliver().unwrap(), 1);
+    }
+
+    #[test]
+    fn the_writer_delivers_when_nobody_else_does() {
+        let file = Arc::new(Flaky::default());
+        let mut segment = PositionedSegment::new(Arc::clone(&file), 0);
+        let record = vec![7; 100_000];
+        for _ in 0..30 {
+            append(&mut segment, &record);
+            assert!(segment.shared.pending.lock().len() < PENDING_BYTES_MAX + record.len());
+        }
+        assert!(file.bytes.lock().len() >= 3_000_000 - PENDING_BYTES_MAX - record.len());
+    }
+
+    #[test]
+    fn room_doubles_or_is_just_enough() {
+        assert_eq!(grow(64, 64, |_| unreachable!()).unwrap(), 64);
+        assert_eq!(grow(64, 65, |_| Ok(())).unwrap(), 128);
+        assert_eq!(grow(64, 500, |_| Ok(())).unwrap(), 500);
+        let full_at = |limit| move |room| if room > limit { Err(ErrorKind::StorageFull.into()) } else { Ok(()) };
+        assert_eq!(grow(64, 65, full_at(100)).unwrap(), 65);
+        assert_eq!(grow(64, 101, full_at(100)).unwrap_err().kind(), ErrorKind::StorageFull);
+    }
+}

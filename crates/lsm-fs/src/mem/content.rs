@@ -123,3 +123,56 @@ fn overlay(image: &mut [u8], offset: usize, bytes: &[u8]) {
         target[..count].copy_from_slice(&bytes[..count]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Crash;
+    use super::*;
+    use quickcheck::quickcheck;
+
+    /// Writes or cuts as the numbers say, and calls `each` after every change.
+    fn play(steps: &[(u16, u16, u8)], mut each: impl FnMut(&mut Content, u8)) -> Content {
+        let mut content = Content::default();
+        for &(offset, count, byte) in steps {
+            match byte % 4 {
+                0 => content.set_len(usize::from(offset) % 3000),
+                _ => content.write(usize::from(offset) % 3000, &vec![byte; usize::from(count) % 1200]),
+            }
+            each(&mut content, byte);
+        }
+        content
+    }
+
+    fn sector(image: &[u8], index: usize) -> Vec<u8> {
+        let mut bytes = vec![0; SECTOR_BYTES];
+        let part = image.get(index * SECTOR_BYTES..).unwrap_or_default();
+        let part = &part[..part.len().min(SECTOR_BYTES)];
+        bytes[..part.len()].copy_from_slice(part);
+        bytes
+    }
+
+    quickcheck! {
+        // Covers C1.
+        fn a_sync_makes_the_visible_bytes_durable(steps: Vec<(u16, u16, u8)>) -> bool {
+            let mut content = play(&steps, |content, byte| if byte % 5 == 0 { content.sync() });
+            content.sync();
+            content.durable == content.visible && content.crash(&mut Fate::new(Crash::DropUnsynced)) == content.visible
+        }
+
+        // Covers C2.
+        fn each_sector_is_as_it_once_was(steps: Vec<(u16, u16, u8)>, bits: u64) -> bool {
+            let mut images = vec![Vec::new()];
+            let content = play(&steps, |content, _| images.push(content.visible.clone()));
+            let crashed = content.crash(&mut Fate::new(Crash::Subset(bits)));
+            let once = |index: usize| {
+                // A length that was lost cuts the last sector.
+                let (found, kept) = (sector(&crashed, index), crashed.len() - index * SECTOR_BYTES);
+                let kept = kept.min(SECTOR_BYTES);
+                images.iter().any(|image| sector(image, index)[..kept] == found[..kept])
+            };
+            images.iter().any(|image| image.len() == crashed.len())
+                && (0..crashed.len().div_ceil(SECTOR_BYTES)).all(once)
+                && content.crash(&mut Fate::new(Crash::KeepAll)) == content.visible
+        }
+    }
+}

@@ -137,10 +137,11 @@ impl World {
     /// Creates directories, whose names are durable at once (see [`crate::Fs::create_dir`]).
     pub(super) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
         let mut directory = ROOT;
-        for name in components(path)? {
-            let found = self.entry(directory, name);
-            directory = match found {
+        let names = components(path)?;
+        for (depth, &name) in names.iter().enumerate() {
+            directory = match self.entry(directory, name) {
                 Some(id) if self.is_directory(id) => id,
+                Some(_) if depth + 1 == names.len() => return Err(ErrorKind::AlreadyExists.into()),
                 Some(_) => return Err(ErrorKind::NotADirectory.into()),
                 None => {
                     let id = self.add(Node::directory(Entries::new()));
