@@ -5,8 +5,8 @@
 //! # Invariants
 //! C1. A log that the chain passes over was given up by an earlier recovery: the log that recovery began
 //!     names an older one as its predecessor.
-//! C2. A predecessor that is in no file is noted in [`Link::missing`], except that of the first log:
-//!     it was flushed to tables and removed.
+//! C2. A predecessor that is in no file is noted in [`Link::missing`], unless the manifest no longer needs
+//!     it: then it was flushed to tables and removed. So the loss of the *first* log is noticed too.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,20 +69,21 @@ impl Log {
     }
 }
 
-/// Opens the logs, which ascend by number, and follows their predecessors back from the last one.
-pub(crate) fn open_chain(fs: &dyn Fs, dir: &Path, logs: &[LogToReplay]) -> Result<Vec<Link>> {
-    let logs: Result<Vec<Log>> = logs.iter().map(|log| Log::open(fs, dir, log)).collect();
-    Ok(link(logs?))
+/// Opens the logs from `oldest` on, which ascend by number, and follows their predecessors back from the last.
+pub(crate) fn open_chain(fs: &dyn Fs, dir: &Path, oldest: FileNumber, logs: &[LogToReplay]) -> Result<Vec<Link>> {
+    let needed = logs.iter().filter(|log| log.number >= oldest);
+    let logs: Result<Vec<Log>> = needed.map(|log| Log::open(fs, dir, log)).collect();
+    Ok(link(logs?, oldest))
 }
 
-fn link(mut logs: Vec<Log>) -> Vec<Link> {
+fn link(mut logs: Vec<Log>, oldest: FileNumber) -> Vec<Link> {
     let mut chain: Vec<Link> = Vec::new();
     let mut end = None;
     while let Some(log) = logs.pop() {
         let predecessor = log.facts.predecessor;
         let known = predecessor.and_then(|fact| logs.iter().position(|log| log.number == fact.number));
         let missing = match (predecessor, known) {
-            (Some(fact), None) if !logs.is_empty() => Some(fact.number), // C2
+            (Some(fact), None) if fact.number >= oldest || !logs.is_empty() => Some(fact.number), // C2
             _ => None,
         };
         chain.push(Link { log, end, missing });
@@ -112,9 +113,10 @@ mod tests {
         }
     }
 
+    /// Number, end and missing predecessor of each link, if logs from 3 on are needed.
     fn chain(logs: &[(u64, Option<u64>)]) -> Vec<(u64, Option<u64>, Option<u64>)> {
         let logs = logs.iter().map(|(number, predecessor)| log(*number, *predecessor)).collect();
-        let links = link(logs).into_iter();
+        let links = link(logs, FileNumber(3)).into_iter();
         links.map(|link| (link.log.number.0, link.end.map(|end| end.bytes), link.missing.map(|log| log.0))).collect()
     }
 
@@ -142,6 +144,7 @@ mod tests {
     fn a_predecessor_that_is_not_there_is_missing() {
         assert_eq!(chain(&[(3, None), (9, Some(5))]), [(3, None, None), (9, None, Some(5))]);
         assert_eq!(chain(&[(3, None), (9, Some(1))]), [(3, None, None), (9, None, Some(1))]);
-        assert_eq!(chain(&[(9, Some(5))]), [(9, None, None)]);
+        assert_eq!(chain(&[(9, Some(5))]), [(9, None, Some(5))]);
+        assert_eq!(chain(&[(9, Some(2))]), [(9, None, None)]);
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use lsm_core::filename::FileNumber;
 use lsm_core::{Error, ReadAt, Result};
 
-use crate::format::{BLOCK_BYTES, Expected, Framing, Parsed, Part, offset_in_block, parse};
+use crate::format::{BLOCK_BYTES, Expected, Framing, LEGACY_HEADER_BYTES, Parsed, Part, offset_in_block, parse};
 use crate::window::Window;
 use crate::writer::roll;
 
@@ -100,7 +100,7 @@ pub struct RecordReader {
     record: Vec<u8>,
     rolling_crc: u32,
     first_crc: Option<u32>,
-    /// What searches went over in vain (R4).
+    /// Bytes that searches checked in vain (R4).
     searched: u64,
     ended: bool,
 }
@@ -124,8 +124,9 @@ enum Cause {
     Bad { detail: String, skip: Option<usize> },
 }
 
-/// How much a search may read, as a multiple of the file (R4). Random bytes take about 32.
-const SEARCH_FACTOR: u64 = 128;
+/// How many bytes searches may check in vain, as a multiple of the file (R4). Random bytes take about 16, small
+/// integers in an array about 128.
+const SEARCH_FACTOR: u64 = 512;
 
 impl RecordReader {
     /// Starts at the front of `source`, whose present size counts. Errors name `file`.
@@ -256,15 +257,15 @@ impl RecordReader {
 
     /// See [`RecordReader::search`].
     fn find(&mut self, from: u64) -> Result<Option<(u64, u64, Body)>> {
-        let searched_max = self.file_bytes().saturating_mul(SEARCH_FACTOR);
+        let searched_max = self.file_bytes().max(BLOCK_BYTES as u64).saturating_mul(SEARCH_FACTOR);
         let mut position = from;
         while let Some(candidate) = self.candidate(position)? {
             let read_before = self.window.bytes_read();
             match self.step(candidate)? {
                 Step::Record { offset, end, body, .. } => return Ok(Some((offset, end, body))),
-                // What the checksums went over: the chain up to the break, and half a block for the break itself.
-                Step::Stop { at, .. } => {
-                    self.searched += at - candidate + BLOCK_BYTES as u64 / 2;
+                Step::Stop { at, cause } => {
+                    let checked_last = if let Cause::Bad { skip: Some(bytes), .. } = cause { bytes } else { 0 };
+                    self.searched += at - candidate + checked_last as u64 + LEGACY_HEADER_BYTES as u64;
                     self.searched += self.window.bytes_read() - read_before;
                 }
             }

@@ -81,12 +81,16 @@ pub type Visit<'a> = dyn FnMut(FileNumber, u64, &[u8]) -> Result<()> + 'a;
 
 /// Reads `logs`, which ascend by number, and hands each batch to `visit`.
 ///
+/// `oldest` is the first log that is needed, as the manifest says: older ones are passed over, and are not
+/// missed when they are gone.
+///
 /// # Errors
 /// [`Error::Corruption`] for damage, by `mode`; [`Error::Unsupported`] for logs of RocksDB with compressed
 /// records or other features that this store does not have; [`Error::Io`]; and what `visit` returns.
 pub fn replay(
     fs: &dyn Fs,
     dir: &Path,
+    oldest: FileNumber,
     logs: &[LogToReplay],
     mode: RecoveryMode,
     visit: &mut Visit<'_>,
@@ -94,7 +98,7 @@ pub fn replay(
     if !logs.is_sorted_by(|a, b| a.number < b.number) {
         return Err(Error::invalid_argument("logs to replay must ascend by number"));
     }
-    let links = open_chain(fs, dir, logs)?;
+    let links = open_chain(fs, dir, oldest, logs)?;
     let mut replay = Replay { dir, links: &links, mode, visit, report: ReplayReport::default() };
     for index in 0..links.len() {
         if replay.log(index)? == Flow::Stop {

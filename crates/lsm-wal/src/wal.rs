@@ -75,7 +75,7 @@ pub struct Origin {
 ///
 /// let logs = [LogToReplay { number: FileNumber(4), synced_bytes: None }];
 /// let mut found = Vec::new();
-/// let report = replay(&*fs, dir, &logs, RecoveryMode::Checked, &mut |_, _, batch| {
+/// let report = replay(&*fs, dir, FileNumber(4), &logs, RecoveryMode::Checked, &mut |_, _, batch| {
 ///     found.push(batch.to_vec());
 ///     Ok(())
 /// })?;
