@@ -10,6 +10,7 @@
 //! E2. A tag this store does not know is skipped only if it says that it may be ([`IGNORABLE`]); otherwise
 //!     the edit is refused as `Unsupported`, with the tag in the message.
 //! E3. Decoding allocates no more than a constant times the bytes it was given.
+//! E4. An encoded edit does not end in a zero: zeros at the end of a record mean that its end was never written.
 
 use std::sync::Arc;
 
@@ -53,10 +54,14 @@ pub(crate) mod tag {
     pub(crate) const DB_ID: u32 = IGNORABLE + 1;
     pub(crate) const OLD_BLOB_ADDITION: u32 = IGNORABLE + 2;
     pub(crate) const OLD_BLOB_GARBAGE: u32 = IGNORABLE + 3;
-    pub(crate) const OLD_WAL_ADDITION: u32 = IGNORABLE + 4;
-    pub(crate) const OLD_WAL_DELETION: u32 = IGNORABLE + 5;
-    pub(crate) const WAL_ADDITION: u32 = IGNORABLE + 7;
-    pub(crate) const WAL_DELETION: u32 = IGNORABLE + 8;
+    pub(crate) const BARE_WAL_ADDITION: u32 = IGNORABLE + 4;
+    pub(crate) const BARE_WAL_DELETION: u32 = IGNORABLE + 5;
+    pub(crate) const ROCKSDB_WAL_ADDITION: u32 = IGNORABLE + 7;
+    pub(crate) const ROCKSDB_WAL_DELETION: u32 = IGNORABLE + 8;
+    // Of this store, far from where RocksDB counts on.
+    pub(crate) const WAL_ADDITION: u32 = IGNORABLE + 0xf01;
+    pub(crate) const WAL_DELETION: u32 = IGNORABLE + 0xf02;
+    pub(crate) const FILLER: u32 = IGNORABLE + 0xf03;
 }
 
 /// Tags inside a log addition.
@@ -125,7 +130,6 @@ impl VersionEdit {
     /// When a level is not below [`LEVELS`].
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        // First, so that the beginning of a record tells whether it is one of several that were written at once.
         if let Some(remaining) = self.group_remaining {
             put_varint32(&mut out, tag::IN_ATOMIC_GROUP);
             put_varint32(&mut out, remaining);
@@ -143,6 +147,11 @@ impl VersionEdit {
         }
         self.encode_wal_fields(&mut out);
         self.encode_family_fields(&mut out);
+        // E4.
+        if out.last() == Some(&0) {
+            put_varint32(&mut out, tag::FILLER);
+            put_length_prefixed(&mut out, &[1]);
+        }
         out
     }
 
@@ -159,7 +168,6 @@ impl VersionEdit {
             (tag::MIN_LOG_TO_KEEP, self.min_log_to_keep.map(|number| number.0)),
             (tag::MAX_FAMILY, self.max_family.map(u64::from)),
             (tag::LAST_SEQ, self.last_seq.map(SeqNo::get)),
-            // Last, since it is never zero: zeros at the end of a record then mean that its end was not written.
             (tag::NEXT_FILE, self.next_file),
         ] {
             if let Some(number) = number {
@@ -169,6 +177,8 @@ impl VersionEdit {
         }
     }
 
+    /// Under tags of this store's own: RocksDB (7.8 to 9.9 at least) crashes when it opens a directory read-only whose
+    /// manifest lists logs under RocksDB's tags, unless it is told to track logs, which is not the default.
     fn encode_wal_fields(&self, out: &mut Vec<u8>) {
         for addition in &self.wal_additions {
             let mut content = Vec::new();
@@ -252,13 +262,13 @@ impl VersionEdit {
                 return Err(Error::unsupported(format!("blob files (manifest tag {tag})")));
             }
             tag::DB_ID => self.db_id = Some(fields.text("database id")?),
-            tag::OLD_WAL_ADDITION => self.wal_additions.push(decode_wal_addition(fields)?),
-            tag::OLD_WAL_DELETION => self.wals_deleted_below = Some(FileNumber(fields.varint64("deleted log")?)),
-            tag::WAL_ADDITION => {
+            tag::BARE_WAL_ADDITION => self.wal_additions.push(decode_wal_addition(fields)?),
+            tag::BARE_WAL_DELETION => self.wals_deleted_below = Some(FileNumber(fields.varint64("deleted log")?)),
+            tag::WAL_ADDITION | tag::ROCKSDB_WAL_ADDITION => {
                 let mut content = fields.nested("log addition")?;
                 self.wal_additions.push(decode_wal_addition(&mut content)?);
             }
-            tag::WAL_DELETION => {
+            tag::WAL_DELETION | tag::ROCKSDB_WAL_DELETION => {
                 let number = fields.nested("log deletion")?.varint64("deleted log")?;
                 self.wals_deleted_below = Some(FileNumber(number));
             }
@@ -312,6 +322,13 @@ mod tests {
         // Covers E1.
         fn edits_read_back(edit: VersionEdit) -> bool {
             VersionEdit::decode(&edit.encode()).unwrap() == edit
+        }
+
+        // Covers E4.
+        fn encoded_edits_do_not_end_in_zero(edit: VersionEdit, group_remaining: Option<u8>) -> bool {
+            let group_remaining = group_remaining.map(u32::from);
+            let short = VersionEdit { group_remaining, max_family: Some(0), ..VersionEdit::default() };
+            edit.encode().last() != Some(&0) && short.encode().last() == Some(&1)
         }
 
         // Covers E3 as far as panics go.
@@ -402,9 +419,11 @@ mod tests {
         let synced = WalAddition { number: FileNumber(8), synced_bytes: Some(300) };
         let created = WalAddition { number: FileNumber(9), synced_bytes: None };
         let bare = numbers(&[8196, 8, 2, 300, 1, 8196, 9, 1, 8197, 7]);
-        let framed =
-            numbers(&[8199]).text(&[8, 2, 0xac, 2, 1]).numbers(&[8199]).text(&[9, 1]).numbers(&[8200]).text(&[7]);
-        for bytes in [bare, framed] {
+        let framed = |add, delete| {
+            let first = numbers(&[add]).text(&[8, 2, 0xac, 2, 1]);
+            first.numbers(&[add]).text(&[9, 1]).numbers(&[delete]).text(&[7])
+        };
+        for bytes in [bare, framed(8199, 8200), framed(0x2f01, 0x2f02)] {
             let edit = decode(bytes).unwrap();
             assert_eq!(edit.wal_additions, [synced, created]);
             assert_eq!(edit.wals_deleted_below, Some(FileNumber(7)));

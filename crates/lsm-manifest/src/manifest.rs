@@ -2,9 +2,9 @@
 //!
 //! # Invariants
 //! W1. The state in memory changes after the edit is durable, never before.
-//! W2. Nothing is appended behind a record that may be torn: after a failed write the next edit goes into a fresh
-//!     manifest. After a failed sync, or a failed step between the sync of a fresh manifest and the sync of its
-//!     `CURRENT`, nothing is written any more, for nobody knows which manifest recovery will find.
+//! W2. Nothing is appended behind a record that may be torn: when a disk was full, the next edit goes into a fresh
+//!     manifest. After any other failure from which recovery may find the edit or not (an append, a sync, a step towards
+//!     the new `CURRENT`) nothing is written any more.
 //! W3. Every edit carries the next file number, so a number in it or before it is never given out again.
 //! W4. What recovery would refuse is not written.
 
@@ -19,7 +19,7 @@ use lsm_wal::RecordWriter;
 
 use crate::edit::{COMPARATOR, FamilyChange, VersionEdit};
 use crate::numbers::FileNumbers;
-use crate::output::{Failure, Output};
+use crate::output::Output;
 use crate::state::State;
 use crate::{current, group, identity};
 
@@ -43,8 +43,16 @@ enum Condition {
     Sound,
     /// The file may end in a torn record.
     Torn,
-    /// A sync or rename failed.
+    /// Nobody knows what recovery will find.
     Failed(Error),
+}
+
+/// How far a failed step has got.
+enum Failure {
+    /// Nothing that recovery would take for an edit has been written.
+    Undone(Error),
+    /// Recovery may find the step done or undone.
+    Unknown(Error),
 }
 
 impl Manifest {
@@ -136,9 +144,12 @@ impl Manifest {
     }
 
     fn append(&mut self, edits: &[VersionEdit], state: State) -> Result<(), Failure> {
-        append_all(&mut self.records, edits)?;
+        frame(&mut self.records, edits);
         let output = self.records.get_mut();
-        output.commit()?;
+        output
+            .deliver()
+            .map_err(|error| if is_full(&error) { Failure::Undone(error) } else { Failure::Unknown(error) })?;
+        output.sync().map_err(Failure::Unknown)?;
         let (manifest_bytes, manifest_crc) = (output.synced_bytes(), output.synced_crc());
         self.state = State { manifest_bytes, manifest_crc, ..state };
         Ok(())
@@ -151,11 +162,14 @@ impl Manifest {
         Ok(())
     }
 
-    /// `edits` as they are written: with counters, split where RocksDB wants it, and marked as a group.
-    fn complete(&self, edits: Vec<VersionEdit>) -> Vec<VersionEdit> {
-        let mut edits: Vec<_> = edits.into_iter().flat_map(split_wal_fields).collect();
+    /// `edits` as they are written: marked as a group, and with the counters in the first one, by which the reader
+    /// knows where an append begins (L2 of `tail.rs`).
+    fn complete(&self, mut edits: Vec<VersionEdit>) -> Vec<VersionEdit> {
+        let in_tables = edits.iter().flat_map(|edit| &edit.added).map(|(_, table)| table.largest_seq);
+        let last_seq = edits.iter().filter_map(|edit| edit.last_seq).chain(in_tables).max();
+        let next_file = edits.iter().filter_map(|edit| edit.next_file).chain([self.numbers.next()]).max();
         for edit in &mut edits {
-            edit.group_remaining = None;
+            (edit.next_file, edit.last_seq, edit.group_remaining) = (None, None, None);
             if matches!(edit.family_change, Some(FamilyChange::Add(_))) {
                 edit.comparator = Some(COMPARATOR.to_owned());
             }
@@ -164,35 +178,13 @@ impl Manifest {
                 edit.max_family = Some(self.state.max_family.max(edit.family.0));
             }
         }
-        let in_tables = edits.iter().flat_map(|edit| &edit.added).map(|(_, table)| table.largest_seq);
-        let last_seq = edits.iter().filter_map(|edit| edit.last_seq).chain(in_tables).max();
-        let last = edits.last_mut().expect("the caller has edits");
-        last.last_seq = last_seq.max(Some(self.state.last_seq));
-        last.prev_log = Some(FileNumber(0));
-        last.next_file = Some(self.numbers.next());
+        let first = edits.first_mut().expect("the caller has edits");
+        first.prev_log = Some(FileNumber(0));
+        first.last_seq = last_seq.max(Some(self.state.last_seq));
+        first.next_file = next_file;
         group::mark(&mut edits);
         edits
     }
-}
-
-/// RocksDB does not look at families and tables in an edit about logs, so those become an edit of their own.
-fn split_wal_fields(mut edit: VersionEdit) -> Vec<VersionEdit> {
-    let wal_edit = VersionEdit {
-        wal_additions: std::mem::take(&mut edit.wal_additions),
-        wals_deleted_below: edit.wals_deleted_below.take(),
-        ..VersionEdit::default()
-    };
-    let mut edits = Vec::new();
-    if !wal_edit.wal_additions.is_empty() {
-        edits.push(VersionEdit { wals_deleted_below: None, ..wal_edit.clone() });
-    }
-    if wal_edit.wals_deleted_below.is_some() {
-        edits.push(VersionEdit { wal_additions: Vec::new(), ..wal_edit });
-    }
-    if edits.is_empty() || edit != VersionEdit::default() {
-        edits.push(edit);
-    }
-    edits
 }
 
 /// Writes `state` as a manifest of its own and puts it in force.
@@ -208,24 +200,29 @@ fn write_fresh(
     state.manifest = number;
     state.torn_tail = None;
     let mut records = RecordWriter::new(Output::new(file, path.clone()));
-    let written = append_all(&mut records, &state.snapshot()).and_then(|()| records.get_mut().commit());
-    if let Err(failure) = written {
-        // Nobody will ever look at it; that it may stay behind is harmless.
+    frame(&mut records, &state.snapshot());
+    if let Err(error) = records.get_mut().deliver() {
+        // Nothing names the file, so it is harmless should it stay.
         let _ = fs.remove(&path);
-        return Err(failure);
+        return Err(Failure::Undone(error));
     }
+    records.get_mut().sync().map_err(Failure::Unknown)?;
     put_in_force(fs, directory, &state).map_err(Failure::Unknown)?;
     state.manifest_bytes = records.get_mut().synced_bytes();
     state.manifest_crc = records.get_mut().synced_crc();
     Ok((records, state))
 }
 
-fn append_all(records: &mut RecordWriter<Output>, edits: &[VersionEdit]) -> Result<(), Failure> {
+fn frame(records: &mut RecordWriter<Output>, edits: &[VersionEdit]) {
     for edit in edits {
-        let appended = records.append(&edit.encode());
-        appended.map_err(|source| Failure::Undone(Error::io("write", "manifest", source)))?;
+        records.append(&edit.encode()).expect("an output takes bytes in memory");
     }
-    Ok(())
+}
+
+/// Whether a write failed for want of room. What it could not write it did not write, so the record lacks its end.
+fn is_full(error: &Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
 }
 
 /// A new file under the first free number. One that is taken belongs to a manifest that a crash kept from being

@@ -1,7 +1,7 @@
-//! The manifest file while it is written: appends that are all there or count as failed.
+//! The manifest file while it is written.
 //!
-//! Records are framed into memory and go to the file in one write and one sync, so records of one group stand or
-//! fall together.
+//! Records are framed into memory first and go to the file together, so that a group is one write and one sync.
+//! After an error the file is not used any more, so what is framed but not synced is never written twice.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,26 +19,19 @@ pub(crate) struct Output {
     synced_crc: u32,
 }
 
-/// How far a failed step has got.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// Nothing that recovery would take for an edit has been written.
-    Undone(Error),
-    /// Recovery may find the step done or undone.
-    Unknown(Error),
-}
-
 impl Output {
     pub(crate) fn new(file: Box<dyn FileWriter>, path: PathBuf) -> Output {
         Output { file, path, pending: Vec::new(), synced_bytes: 0, synced_crc: 0 }
     }
 
-    /// Makes everything that was written since the last commit durable.
-    pub(crate) fn commit(&mut self) -> Result<(), Failure> {
-        // The record that a failed write cut short is a torn tail: not even a whole write counts before its sync.
-        let written = self.file.write_all(&self.pending);
-        written.map_err(|source| Failure::Undone(Error::io("write", &self.path, source)))?;
-        self.file.sync().map_err(|source| Failure::Unknown(Error::io("sync", &self.path, source)))?;
+    /// Hands everything that was framed to the file.
+    pub(crate) fn deliver(&mut self) -> Result<()> {
+        self.file.write_all(&self.pending).map_err(|source| Error::io("write", &self.path, source))
+    }
+
+    /// Makes what was delivered durable.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.file.sync().map_err(|source| Error::io("sync", &self.path, source))?;
         self.synced_bytes += self.pending.len() as u64;
         self.synced_crc = crc32c_append(self.synced_crc, &self.pending);
         self.pending.clear();

@@ -147,16 +147,13 @@ impl State {
     /// The counters that recovery insists on stand in the last one, so no proper prefix of a snapshot passes for
     /// a state.
     pub(crate) fn snapshot(&self) -> Vec<VersionEdit> {
-        let mut edits = vec![VersionEdit { db_id: self.db_id.clone(), ..VersionEdit::default() }];
-        if !self.wals.is_empty() {
-            let addition = |(&number, &synced_bytes)| WalAddition { number, synced_bytes };
-            let wal_additions = self.wals.iter().map(addition).collect();
-            edits.push(VersionEdit { wal_additions, ..VersionEdit::default() });
-        }
-        if self.wals_deleted_below != FileNumber(0) {
-            let wals_deleted_below = Some(self.wals_deleted_below);
-            edits.push(VersionEdit { wals_deleted_below, ..VersionEdit::default() });
-        }
+        let addition = |(&number, &synced_bytes)| WalAddition { number, synced_bytes };
+        let mut edits = vec![VersionEdit {
+            db_id: self.db_id.clone(),
+            wal_additions: self.wals.iter().map(addition).collect(),
+            wals_deleted_below: Some(self.wals_deleted_below).filter(|&number| number != FileNumber(0)),
+            ..VersionEdit::default()
+        }];
         for family in self.families.values() {
             edits.extend(family.snapshot());
         }

@@ -7,20 +7,23 @@
 //!
 //! # Invariants
 //! L1. A tail is torn only if the file ends inside a record or some sector's part of the tail ends in a zero.
-//! L2. A tail is not torn if a record of a later append lies in it, for that one was written after the
-//!     sync of all before it. Records of one append are marked as one group.
+//! L2. A tail is not torn if the first record of a later append lies in it, for that one was written after the sync
+//!     of all before it. Every append is one group whose first edit, and no other, has the next file number. (RocksDB
+//!     gives it to all edits, so any good record of its behind the bad place counts as a later append.)
 //! L3. A tail that is one flipped bit away from a whole fragment is not torn.
-//! L4. The last byte of what this crate appends is never zero, so L1 sees every loss. (`edit.rs` orders its fields
-//!     for that.)
+//! L4. The last byte of an append of this crate is never zero (E4), so L1 sees every loss.
 
 use lsm_core::Result;
-use lsm_core::checksum::{crc32c, unmask};
+use lsm_core::checksum::{crc32c, crc32c_append, mask, unmask};
 use lsm_wal::{BLOCK_BYTES, LEGACY_HEADER_BYTES, RecordReader};
 
 use crate::edit::VersionEdit;
 
 /// Bytes that reach the disk together.
 const SECTOR_BYTES: usize = 512;
+
+/// Where a fragment's header has its length: docs/format/wal.md.
+const LENGTH_OFFSET: usize = 4;
 
 /// Longest tail that is taken for torn; an append has a few KiB.
 pub(crate) const TORN_BYTES_MAX: u64 = 16 << 20;
@@ -60,7 +63,7 @@ fn block_left(position: u64) -> usize {
     BLOCK_BYTES - (position % BLOCK_BYTES as u64) as usize
 }
 
-/// The fragment at the front of `window`, as far as its header can be read: docs/format/wal.md.
+/// The fragment at the front of some bytes, as far as its header can be read.
 struct Header<'a> {
     stored_crc: u32,
     bytes: usize,
@@ -95,27 +98,66 @@ fn has_zero_ended_sector(rest: &[u8], offset: u64) -> bool {
     ends_in_zero(first) || others.chunks(SECTOR_BYTES).any(ends_in_zero)
 }
 
-/// L3. A block bounds the work.
+/// L3.
 fn is_one_bit_off(fragment: &[u8]) -> bool {
-    let mut fragment = fragment.to_vec();
-    let length = header(&fragment).map_or(0, |header| header.bytes).min(fragment.len());
-    (0..length * 8).any(|bit| {
-        fragment[bit / 8] ^= 1 << (bit % 8);
-        let is_whole = whole_bytes(&fragment).is_some();
-        fragment[bit / 8] ^= 1 << (bit % 8);
+    let Some(Header { stored_crc, bytes, covered }) = header(fragment) else { return false };
+    let mut copy = fragment.to_vec();
+    let length_bits = LENGTH_OFFSET * 8..(LENGTH_OFFSET + 2) * 8;
+    let is_whole_with_flipped = |bit: usize| {
+        copy[bit / 8] ^= 1 << (bit % 8);
+        let is_whole = whole_bytes(&copy).is_some();
+        copy[bit / 8] ^= 1 << (bit % 8);
         is_whole
+    };
+    if length_bits.into_iter().any(is_whole_with_flipped) {
+        return true;
+    }
+    let Some(covered) = covered.get(..=bytes - LEGACY_HEADER_BYTES) else { return false };
+    let crc = crc32c(covered);
+    (mask(crc) ^ mask(stored_crc)).is_power_of_two() || is_flip_of_one_bit(crc ^ stored_crc, covered.len())
+}
+
+/// Whether one flipped bit changes the crc32c of some `bytes` bytes by `difference`.
+///
+/// A crc is linear: what a flipped bit does to it depends on the bit's distance from the end alone. So the
+/// effects of all bits follow from those of the last byte, each byte further from the end by one more zero.
+fn is_flip_of_one_bit(difference: u32, bytes: usize) -> bool {
+    let mut effects: [u32; 8] = std::array::from_fn(|bit| crc32c(&[1 << bit]) ^ crc32c(&[0]));
+    let zero = crc32c_append(0, &[0]);
+    (0..bytes).any(|_| {
+        let is_found = effects.contains(&difference);
+        effects = effects.map(|effect| crc32c_append(effect, &[0]) ^ zero);
+        is_found
     })
 }
 
 /// L2. Behind a damaged header nobody knows where the next record begins, so every place is tried.
 fn holds_later_append(reader: &mut RecordReader, offset: u64) -> Result<bool> {
-    let (mut from, mut group_has_ended) = (offset + 1, false);
+    let mut from = offset + 1;
     while let Some(found) = reader.search(from)? {
-        match VersionEdit::decode(found.payload).ok().and_then(|edit| edit.group_remaining) {
-            Some(remaining) if !group_has_ended => group_has_ended = remaining == 0,
-            Some(_) | None => return Ok(true),
+        let is_later_in_group = |edit: VersionEdit| edit.group_remaining.is_some() && edit.next_file.is_none();
+        if !VersionEdit::decode(found.payload).is_ok_and(is_later_in_group) {
+            return Ok(true);
         }
         from = found.end;
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        // Covers L3.
+        fn one_flipped_bit_is_told_from_more(bytes: Vec<u8>, flips: Vec<usize>) -> bool {
+            let mut flipped = bytes.clone();
+            if let Some(bits) = std::num::NonZero::new(bytes.len() * 8) {
+                flips.iter().take(3).map(|&flip| flip % bits).for_each(|bit| flipped[bit / 8] ^= 1 << (bit % 8));
+            }
+            let differing: u32 = bytes.iter().zip(&flipped).map(|(a, b)| (a ^ b).count_ones()).sum();
+            is_flip_of_one_bit(crc32c(&bytes) ^ crc32c(&flipped), bytes.len()) == (differing == 1)
+        }
+    }
 }
