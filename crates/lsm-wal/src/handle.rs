@@ -133,6 +133,11 @@ impl WalHandle {
         self.delivered.load(Ordering::Acquire)
     }
 
+    /// Whether a sync failed, after which nothing of this log is acknowledged any more (H2).
+    pub fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
     /// Whether every committed byte is synced.
     pub fn is_fully_synced(&self) -> bool {
         self.synced() >= self.segment.len()

@@ -1,0 +1,319 @@
+//! Background work: what is due, what is running, and waiting for it.
+//!
+//! Every change that may make work due (a rotation, a finished job) calls [`Store::schedule`], which hands
+//! jobs to the executor while there are free slots. Flushes have slots of their own, since writers wait
+//! for them. The executor is Tokio's blocking threads, or steps by hand in tests.
+//!
+//! # Invariants
+//! G1. At most one flush per column family runs, so memtables become tables in order.
+//! G2. A running compaction holds a reservation; plans are picked against all reservations under one lock.
+//! G3. A job that ends in any way, even by never being run, gives back its slot and its reservation.
+
+use crate::family::Family;
+use crate::store::Store;
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::{Error, ErrorKind, Result};
+use lsm_compaction::{Executor, InFlight, Plan, ReservationId};
+use lsm_core::ColumnFamilyId;
+use lsm_manifest::FileNumbers;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// How often a job that failed is tried again before the failure is latched; a full disk does not count.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// First and longest pause before a failed job is tried again.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+pub(crate) struct Background {
+    pub(crate) executor: Arc<dyn Executor>,
+    /// The store's own runtime, unless the user gave one.
+    runtime: Mutex<Option<Runtime>>,
+    numbers: Arc<FileNumbers>,
+    threads: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Tells running compactions to give up.
+    pub(crate) closing: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct State {
+    flushing: BTreeSet<ColumnFamilyId>,
+    in_flight: BTreeMap<ColumnFamilyId, InFlight>,
+    compactions: usize,
+    /// Why flushes do not get on at the moment.
+    blocked: Option<Error>,
+}
+
+enum Job {
+    Flush(Arc<Family>),
+    Compact(Arc<Family>, Plan, ReservationId),
+}
+
+impl Background {
+    pub(crate) fn new(
+        executor: Arc<dyn Executor>,
+        runtime: Option<Runtime>,
+        numbers: Arc<FileNumbers>,
+        threads: usize,
+    ) -> Background {
+        Background {
+            executor,
+            runtime: Mutex::new(runtime),
+            numbers,
+            threads: threads.max(1),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            closing: Arc::default(),
+        }
+    }
+
+    pub(crate) fn numbers(&self) -> &FileNumbers {
+        &self.numbers
+    }
+
+    pub(crate) fn shared_numbers(&self) -> Arc<FileNumbers> {
+        Arc::clone(&self.numbers)
+    }
+
+    /// Wakes everyone who waits for background work.
+    pub(crate) fn wake(&self) {
+        drop(self.state.lock());
+        self.changed.notify_all();
+    }
+
+    /// Runs a waiting job on this thread, where jobs are stepped by hand; says whether it did.
+    pub(crate) fn help(&self) -> bool {
+        self.executor.help()
+    }
+
+    /// Returns once `done` says so, or with the reason why flushes do not get on.
+    pub(crate) fn wait_for_flushes(&self, done: impl Fn() -> bool) -> Result<()> {
+        self.wait_for_state(|state| done() || state.blocked.is_some());
+        match self.blocked() {
+            Some(error) if !done() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns once no compaction of `family` is running.
+    pub(crate) fn wait_for_family(&self, family: ColumnFamilyId) {
+        self.wait_for_state(|state| state.in_flight.get(&family).is_none_or(InFlight::is_empty));
+    }
+
+    /// `done` is asked under the lock, after every change: it must not take the lock itself.
+    fn wait_for_state(&self, done: impl Fn(&State) -> bool) {
+        loop {
+            if done(&self.state.lock()) {
+                return;
+            }
+            if self.help() {
+                continue;
+            }
+            let mut state = self.state.lock();
+            if !done(&state) {
+                self.changed.wait(&mut state);
+            }
+        }
+    }
+
+    pub(crate) fn running_flushes(&self) -> usize {
+        self.state.lock().flushing.len()
+    }
+
+    pub(crate) fn running_compactions(&self) -> usize {
+        self.state.lock().compactions
+    }
+
+    /// Why flushes do not get on, if they do not.
+    pub(crate) fn blocked(&self) -> Option<Error> {
+        self.state.lock().blocked.clone()
+    }
+
+    /// Takes no more jobs, and returns once none is running.
+    pub(crate) fn stop(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake();
+        self.wait_for_state(|state| state.flushing.is_empty() && state.compactions == 0);
+        if let Some(runtime) = self.runtime.lock().take() {
+            // Not a plain drop, which may not happen inside of an asynchronous task.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Store {
+    /// Starts whatever is due while there are free slots.
+    pub(crate) fn schedule(self: &Arc<Self>) {
+        while let Some(job) = self.next_job() {
+            let ticket = Ticket { store: Arc::clone(self), job, finished: false };
+            self.background.executor.execute(Box::new(move || ticket.run()));
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let background = &self.background;
+        if background.closing.load(Ordering::Acquire) || self.health.check_writable().is_err() {
+            return None;
+        }
+        let options = self.leveled_options();
+        let oldest_snapshot = self.snapshots.seqs().first().copied();
+        let mut state = background.state.lock();
+        let families = self.families.load();
+        if state.flushing.len() < background.threads {
+            let due =
+                |family: &&Arc<Family>| !state.flushing.contains(&family.id) && !family.view.load().frozen.is_empty();
+            if let Some(family) = families.values().find(due) {
+                let family = Arc::clone(family);
+                state.flushing.insert(family.id);
+                return Some(Job::Flush(family));
+            }
+        }
+        if state.compactions < background.threads {
+            for family in families.values().filter(|family| !family.is_dropped()) {
+                let in_flight = state.in_flight.entry(family.id).or_default();
+                let version = Arc::clone(&family.view.load().version);
+                if let Some(plan) = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot) {
+                    let reservation = in_flight.reserve(&plan);
+                    state.compactions += 1;
+                    return Some(Job::Compact(Arc::clone(family), plan, reservation));
+                }
+            }
+        }
+        None
+    }
+
+    /// Reserves what `plan` says for a compaction on the caller's own thread; `None` while another job is
+    /// at work there. The plan is made under the lock of all reservations (G2).
+    pub(crate) fn reserve_manual(
+        self: &Arc<Self>,
+        family: &Arc<Family>,
+        plan: impl FnOnce(&InFlight) -> Option<Plan>,
+    ) -> Option<(Plan, ManualReservation)> {
+        let mut state = self.background.state.lock();
+        let in_flight = state.in_flight.entry(family.id).or_default();
+        let plan = plan(in_flight)?;
+        let reservation = in_flight.reserve(&plan);
+        state.compactions += 1;
+        let guard = ManualReservation { store: Arc::clone(self), family: family.id, reservation };
+        Some((plan, guard))
+    }
+
+    /// Returns once no job is running or due.
+    pub(crate) fn wait_for_compactions(self: &Arc<Self>) -> Result<()> {
+        loop {
+            self.health.check_writable()?;
+            self.schedule();
+            let idle = |state: &State| state.flushing.is_empty() && state.compactions == 0;
+            if idle(&self.background.state.lock()) {
+                return Ok(());
+            }
+            self.background.wait_for_state(idle);
+        }
+    }
+
+    /// Runs `work` until it succeeds, is not worth another try, or the store closes.
+    fn persist(self: &Arc<Self>, work: impl Fn() -> Result<()>) {
+        let mut attempt = 0;
+        let mut pause = PAUSE_MIN;
+        loop {
+            let Err(error) = work() else {
+                self.background.state.lock().blocked = None;
+                return;
+            };
+            let closing = || self.background.closing.load(Ordering::Acquire) || self.health.check_writable().is_err();
+            if closing() {
+                return;
+            }
+            attempt += 1;
+            let worth_another_try = match error.kind() {
+                ErrorKind::NoSpace => true,
+                ErrorKind::Io => attempt < ATTEMPTS_MAX,
+                _ => false,
+            };
+            if !worth_another_try {
+                self.fail(error);
+                return;
+            }
+            self.counters.background_errors.fetch_add(1, Ordering::Relaxed);
+            let mut state = self.background.state.lock();
+            state.blocked = Some(error);
+            // Writers that wait for a memtable look at the reason (reliability: a full disk is an error
+            // to them, not a wait without end).
+            self.pacer.wake();
+            if !closing() {
+                self.background.changed.wait_for(&mut state, pause);
+            }
+            drop(state);
+            pause = (2 * pause).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// A job on its way to a thread (G3).
+struct Ticket {
+    store: Arc<Store>,
+    job: Job,
+    finished: bool,
+}
+
+impl Ticket {
+    fn run(mut self) {
+        let store = Arc::clone(&self.store);
+        match &self.job {
+            Job::Flush(family) => store.persist(|| store.flush_family(family)),
+            Job::Compact(family, plan, _) => store.persist(|| store.compact(family, plan)),
+        }
+        self.finished = true;
+        drop(self);
+        store.schedule();
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let background = &self.store.background;
+        {
+            let mut state = background.state.lock();
+            match &self.job {
+                Job::Flush(family) => {
+                    state.flushing.remove(&family.id);
+                }
+                Job::Compact(family, _, reservation) => state.release(family.id, *reservation),
+            }
+        }
+        if !self.finished && !background.closing.load(Ordering::Acquire) {
+            let gone = io::Error::other("background work panicked, or its runtime was shut down");
+            self.store.fail(lsm_core::Error::io("run background work for", &self.store.directory, gone));
+        }
+        background.changed.notify_all();
+    }
+}
+
+impl State {
+    fn release(&mut self, family: ColumnFamilyId, reservation: ReservationId) {
+        self.compactions -= 1;
+        if let Some(in_flight) = self.in_flight.get_mut(&family) {
+            in_flight.release(reservation);
+        }
+    }
+}
+
+/// The reservation of a compaction that runs on the caller's thread.
+pub(crate) struct ManualReservation {
+    store: Arc<Store>,
+    family: ColumnFamilyId,
+    reservation: ReservationId,
+}
+
+impl Drop for ManualReservation {
+    fn drop(&mut self) {
+        self.store.background.state.lock().release(self.family, self.reservation);
+        self.store.background.changed.notify_all();
+    }
+}

@@ -1,0 +1,268 @@
+//! The write path: one owner of a commit's way from the caller's batch to the acknowledgement.
+//!
+//! ```text
+//!   encode ─▶ ┌─ writer lock ────────────────────────────────────┐ ─▶ insert into ─▶ publish ─▶ deliver
+//!             │ room in memtables · sequence numbers · log record │    memtables     in order    or sync
+//!             └───────────────────────────────────────────────────┘    (parallel)                (shared)
+//! ```
+//!
+//! Under the lock nothing waits: the log record is a copy into memory, and a full memtable is met before
+//! the log is touched. Inserting happens outside, by as many threads as there are commits.
+//!
+//! # Invariants
+//! A1. Records stand in the log in the order of their sequence numbers.
+//! A2. A memtable is never frozen between a commit's reservation in it and the commit's log record, so a
+//!     record lies in a log at or after the memtable's `active_log`.
+//! A3. A commit is acknowledged after it is visible; visible means that all before it are in the log.
+//! A4. A commit that asked for a sync is visible before it is durable (docs/adr/0003). If the sync
+//!     fails, the store is read-only from then on.
+
+use crate::family::Family;
+use crate::options::MEMTABLES_MAX;
+use crate::store::{Families, Store};
+use crate::{Durability, Error, Result, WriteOptions};
+use lsm_core::batch::{Entry, Record};
+use lsm_core::{ColumnFamilyId, SeqNo, WriteBatch};
+use lsm_memtable::{EntrySize, Memtable, Reservation};
+use lsm_wal::{Position, Wal, WalHandle};
+use std::sync::Arc;
+
+/// Logs that may be alive before families with old entries are flushed to free them.
+const LIVE_LOGS_MAX: usize = 8;
+
+/// What the commit path owns; behind [`Store::writer`].
+pub(crate) struct Writer {
+    pub(crate) next_seq: SeqNo,
+    pub(crate) wal: Wal,
+    /// Whether anything since the last flush of all families is in no log.
+    pub(crate) unlogged: bool,
+}
+
+/// A batch that has its sequence numbers, its place in the log, and room in memtables.
+struct Staged {
+    first: SeqNo,
+    parts: Vec<Part>,
+    log: Option<(Arc<WalHandle>, Position)>,
+}
+
+/// A batch that readers see.
+pub(crate) struct Applied {
+    pub(crate) last_seq: SeqNo,
+    pub(crate) durability: Durability,
+    log: Option<(Arc<WalHandle>, Position)>,
+}
+
+/// The share of one family in a batch.
+struct Part {
+    family: ColumnFamilyId,
+    reservation: Reservation,
+}
+
+/// A family whose active memtable has no room, and the bytes that are needed.
+struct Full {
+    family: Arc<Family>,
+    needed_bytes: usize,
+}
+
+impl Store {
+    /// Commits `batch` with the durability it asks for.
+    pub(crate) fn commit(self: &Arc<Self>, batch: WriteBatch, options: &WriteOptions) -> Result<()> {
+        let applied = self.apply(batch, options)?;
+        self.settle(&applied)
+    }
+
+    /// Makes `batch` visible; its durability comes with [`Store::settle`].
+    pub(crate) fn apply(self: &Arc<Self>, mut batch: WriteBatch, options: &WriteOptions) -> Result<Applied> {
+        self.health.check_writable()?;
+        let durability = options.durability.unwrap_or(self.options.durability);
+        if batch.count() == 0 {
+            return Ok(Applied { last_seq: self.publisher.visible(), durability, log: None });
+        }
+        let help = || self.background.help();
+        let alive = || self.health.check_writable();
+        self.pacer.admit(batch.byte_size(), options.no_stall, help, alive)?;
+        let mut staged = self.stage(&mut batch, durability, options.no_stall)?;
+        staged.insert(&batch);
+        let count = u64::from(batch.count());
+        self.publisher.publish(staged.first, count);
+        self.counters.note_commit(&batch);
+        Ok(Applied { last_seq: staged.first.plus(count - 1), durability, log: staged.log })
+    }
+
+    /// Returns once an applied batch has the durability it asked for (A4).
+    pub(crate) fn settle(self: &Arc<Self>, applied: &Applied) -> Result<()> {
+        let Some((log, position)) = &applied.log else {
+            return if applied.durability == Durability::Synced { self.sync() } else { Ok(()) };
+        };
+        let done = match applied.durability {
+            Durability::Synced => log.sync(*position),
+            Durability::Buffered | Durability::Unlogged => log.deliver(*position),
+        };
+        done.map_err(|error| self.log_failed(log, error))
+    }
+
+    /// The part under the writer lock.
+    fn stage(self: &Arc<Self>, batch: &mut WriteBatch, durability: Durability, no_stall: bool) -> Result<Staged> {
+        loop {
+            let mut guard = self.writer.lock();
+            self.health.check_writable()?;
+            let writer = guard.as_mut().ok_or_else(Error::closed)?;
+            let families = self.families.load();
+            let parts = match reserve(&families, batch)? {
+                Ok(parts) => parts,
+                Err(full) if self.rotate(writer, &full)? => continue,
+                Err(full) => {
+                    drop(guard);
+                    self.wait_for_memtable(&full, no_stall)?;
+                    continue;
+                }
+            };
+            let first = writer.next_seq;
+            batch.set_seq(first);
+            let log = match durability {
+                Durability::Unlogged => {
+                    writer.unlogged = true;
+                    None
+                }
+                Durability::Buffered | Durability::Synced => {
+                    let position = writer.wal.append(batch.as_bytes())?;
+                    Some((writer.wal.handle(), position))
+                }
+            };
+            writer.next_seq = first.plus(u64::from(batch.count()));
+            return Ok(Staged { first, parts, log });
+        }
+    }
+
+    /// Freezes the memtables of `full` and begins a new log; false if one has to wait for its flush.
+    fn rotate(self: &Arc<Self>, writer: &mut Writer, full: &[Full]) -> Result<bool> {
+        if full.iter().any(|full| full.family.view.load().frozen.len() + 1 >= MEMTABLES_MAX) {
+            return Ok(false);
+        }
+        self.switch_log(writer)?;
+        for Full { family, needed_bytes } in full {
+            freeze_active(family, writer, *needed_bytes);
+        }
+        self.follow_log(writer);
+        self.refresh_pressure();
+        self.schedule();
+        Ok(true)
+    }
+
+    /// Freezes every memtable that holds anything; false if one has to wait for its flush first.
+    pub(crate) fn rotate_all(self: &Arc<Self>) -> Result<bool> {
+        self.health.check_writable()?;
+        let mut guard = self.writer.lock();
+        let writer = guard.as_mut().ok_or_else(Error::closed)?;
+        let families = self.families.load();
+        let dirty = families.values().filter(|family| family.is_dirty());
+        let full: Vec<Full> = dirty.map(|family| Full { family: Arc::clone(family), needed_bytes: 0 }).collect();
+        let done = full.is_empty() || self.rotate(writer, &full)?;
+        if done {
+            writer.unlogged = false;
+        }
+        Ok(done)
+    }
+
+    fn switch_log(&self, writer: &mut Writer) -> Result<()> {
+        let number = self.background.numbers().allocate();
+        let predecessor = Some((writer.wal.facts(), writer.wal.handle()));
+        let recycled = self.logs.take_recyclable();
+        let fresh = self.create_log(number, recycled, predecessor, writer.next_seq)?;
+        self.logs.retire(std::mem::replace(&mut writer.wal, fresh));
+        Ok(())
+    }
+
+    /// Lets families that hold nothing move on to the new log, and freezes those that hold back old ones.
+    fn follow_log(&self, writer: &Writer) {
+        let log = writer.wal.number();
+        let retired = self.logs.retired_numbers();
+        let oldest_allowed = retired.len().checked_sub(LIVE_LOGS_MAX).map(|index| retired[index]);
+        for family in self.families.load().values() {
+            let view = family.view.load();
+            if !family.is_dirty() {
+                family.update(|view| crate::view::View { active_log: log, ..view.clone() });
+            } else if oldest_allowed.is_some_and(|oldest| view.active_log < oldest) && view.frozen.is_empty() {
+                freeze_active(family, writer, 0);
+            }
+        }
+    }
+
+    fn wait_for_memtable(&self, full: &[Full], no_stall: bool) -> Result<()> {
+        let crowded = || full.iter().any(|full| full.family.view.load().frozen.len() + 1 >= MEMTABLES_MAX);
+        self.pacer.wait_for_change(
+            "all memtables wait for their flush",
+            no_stall,
+            crowded,
+            || self.background.help(),
+            || self.health.check_writable(),
+        )
+    }
+}
+
+/// Puts a fresh memtable in the place of the active one, which is frozen unless it holds nothing.
+fn freeze_active(family: &Family, writer: &Writer, needed_bytes: usize) {
+    let fresh = Arc::new(Memtable::new(family.write_buffer_bytes().max(needed_bytes)));
+    let log = writer.wal.number();
+    let last_seq = SeqNo::new(writer.next_seq.get() - 1);
+    let dirty = family.take_dirty();
+    family.update(|view| match dirty {
+        true => view.rotated(fresh, log, last_seq),
+        false => crate::view::View { active: fresh, active_log: log, ..view.clone() },
+    });
+}
+
+/// Room for all of `batch`, or the families that have none; reserves nothing for good in that case.
+fn reserve(families: &Families, batch: &WriteBatch) -> Result<Result<Vec<Part>, Vec<Full>>> {
+    let mut ids: Vec<ColumnFamilyId> = Vec::with_capacity(1);
+    for entry in entries(batch) {
+        if !ids.contains(&entry.family) {
+            ids.push(entry.family);
+        }
+    }
+    let mut parts = Vec::with_capacity(ids.len());
+    let mut full = Vec::new();
+    for id in ids {
+        let family = families
+            .get(&id)
+            .filter(|family| !family.is_dropped())
+            .ok_or_else(|| Error::invalid_argument(format!("column family {} does not exist or was dropped", id.0)))?;
+        let sizes = || entries(batch).filter(|entry| entry.family == id).map(size_of_entry);
+        let memtable = Arc::clone(&family.view.load().active);
+        match memtable.reserve(sizes()) {
+            Ok(reservation) => {
+                // Even if another family turns out full, the room is gone: the memtable is not empty.
+                family.mark_dirty();
+                parts.push(Part { family: id, reservation });
+            }
+            Err(_) => {
+                let needed_bytes = Memtable::required_bytes(sizes());
+                full.push(Full { family: Arc::clone(family), needed_bytes });
+            }
+        }
+    }
+    Ok(if full.is_empty() { Ok(parts) } else { Err(full) })
+}
+
+impl Staged {
+    fn insert(&mut self, batch: &WriteBatch) {
+        let mut seq = self.first;
+        for entry in entries(batch) {
+            let part = self.parts.iter_mut().find(|part| part.family == entry.family);
+            let part = part.expect("every family of the batch has a reservation");
+            part.reservation.insert(entry.key, seq, entry.kind, entry.value);
+            seq = seq.plus(1);
+        }
+    }
+}
+
+pub(crate) fn entries(batch: &WriteBatch) -> impl Iterator<Item = Entry<'_>> {
+    batch.records().filter_map(|record| match record {
+        Record::Entry(entry) => Some(entry),
+        Record::LogData(_) => None,
+    })
+}
+
+pub(crate) fn size_of_entry(entry: Entry<'_>) -> EntrySize {
+    EntrySize { kind: entry.kind, key_bytes: entry.key.len(), value_bytes: entry.value.len() }
+}

@@ -1,0 +1,150 @@
+//! Memtables become tables of level 0.
+//!
+//! # Invariants
+//! U1. The oldest frozen memtable goes first, one table per memtable, so level 0 keeps the order of writes.
+//! U2. The table, then the directory, are synced before the edit that names the table; the log goes after it.
+//! U3. With several column families the logs are synced before a flush counts: else a power cut could keep
+//!     one family's newer writes and lose another's older ones.
+
+use crate::family::Family;
+use crate::store::Store;
+use crate::view::Frozen;
+use crate::{Error, Result};
+use lsm_compaction::{Below, Cut, TableSink, WriteContext, Written, write_tables};
+use lsm_core::filename::FileNumber;
+use lsm_manifest::{TableMeta, VersionEdit};
+use lsm_memtable::Memtable;
+use std::sync::Arc;
+
+impl Store {
+    /// Writes every memtable of every family to tables.
+    pub(crate) fn flush(self: &Arc<Self>) -> Result<()> {
+        while !self.rotate_all()? {
+            self.wait_for_flush(|| self.families.load().values().all(|family| family.view.load().frozen.is_empty()))?;
+        }
+        let families = self.families.load();
+        let waiting: Vec<_> = families
+            .values()
+            .filter_map(|family| Some((Arc::clone(family), family.view.load().frozen.first()?.last_seq)))
+            .collect();
+        self.schedule();
+        self.wait_for_flush(|| {
+            waiting.iter().all(|(family, last_seq)| {
+                let view = family.view.load();
+                family.is_dropped() || view.frozen.iter().all(|frozen| frozen.last_seq > *last_seq)
+            })
+        })
+    }
+
+    fn wait_for_flush(self: &Arc<Self>, done: impl Fn() -> bool) -> Result<()> {
+        self.background.wait_for_flushes(|| done() || self.health.check_writable().is_err())?;
+        if done() { Ok(()) } else { self.health.check_writable() }
+    }
+
+    /// Writes the frozen memtables of `family`, oldest first (U1).
+    pub(crate) fn flush_family(self: &Arc<Self>, family: &Arc<Family>) -> Result<()> {
+        loop {
+            let view = family.view.load_full();
+            let Some(frozen) = view.frozen.last() else { return Ok(()) };
+            if family.is_dropped() {
+                return Ok(());
+            }
+            let begun = self.options.clock.monotonic();
+            // Commits that reserved room before the freeze may still be inserting.
+            self.publisher.wait_for(frozen.last_seq);
+            let written = self.write_memtable(family, &frozen.memtable, view.version.epoch_max() + 1)?;
+            let bytes = written.bytes();
+            let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
+            self.install_flush(family, frozen, &tables)?;
+            self.pacer.drained(bytes, self.options.clock.monotonic().saturating_sub(begun));
+            self.counters.note_flush(bytes);
+            if let Some(listener) = &self.options.event_listener {
+                listener.on_flush(&family.name, tables.len(), bytes);
+            }
+        }
+    }
+
+    /// Writes a memtable that takes no more writes to tables, which are synced but in no version yet (U2).
+    pub(crate) fn write_memtable(&self, family: &Family, memtable: &Arc<Memtable>, epoch: u64) -> Result<Written> {
+        let sink = self.table_files(family, false)?;
+        let snapshots = self.snapshots.seqs();
+        let throttle = |bytes| self.rate.pass(bytes);
+        let context = WriteContext {
+            snapshots: &snapshots,
+            below: &Below::unknown(),
+            merge_operator: family.merge_operator(),
+            cut: Cut::Never,
+            from: None,
+            to: None,
+            epoch,
+            oldest_ancestor_time: 0,
+            cancelled: &self.never,
+            throttle: Some(&throttle),
+        };
+        let written = write_tables(&mut memtable.cursor(), &memtable.tombstones(), &context, &sink)?;
+        if let Err(error) = self.sync_directory() {
+            written.tables.iter().for_each(|table| sink.discard(table.meta.number));
+            return Err(error);
+        }
+        Ok(written)
+    }
+
+    fn install_flush(
+        self: &Arc<Self>,
+        family: &Arc<Family>,
+        flushed: &Frozen,
+        tables: &[Arc<TableMeta>],
+    ) -> Result<()> {
+        if self.families.load().len() > 1 {
+            // U3. The newest of them holds nothing newer than what is flushed, or is synced for nothing.
+            for log in self.logs.retired() {
+                log.sync_all().map_err(|error| self.log_failed(&log, error))?;
+            }
+        }
+        let edit = VersionEdit {
+            family: family.id,
+            added: tables.iter().map(|table| (0, Arc::clone(table))).collect(),
+            log_number: Some(self.oldest_log_after(family, flushed)),
+            last_seq: Some(flushed.last_seq),
+            ..VersionEdit::default()
+        };
+        self.install(family, edit, 1)?;
+        self.logs.release(self.oldest_log());
+        Ok(())
+    }
+
+    /// The oldest log that `family` needs once `flushed` is in a table.
+    fn oldest_log_after(&self, family: &Family, flushed: &Frozen) -> FileNumber {
+        let view = family.view.load();
+        let younger = view.frozen.iter().rev().find(|frozen| frozen.last_seq > flushed.last_seq);
+        younger.map_or(view.active_log, |frozen| frozen.log)
+    }
+
+    pub(crate) fn sync_directory(&self) -> Result<()> {
+        let synced = self.options.fs.sync_dir(&self.directory);
+        synced.map_err(|error| lsm_core::Error::io("sync", &self.directory, error).into())
+    }
+
+    /// Puts `edit` into the manifest and the new version into the family's view, less its `flushed` oldest
+    /// memtables. A failure leaves it open what is on disk, so it is latched and no file is deleted.
+    pub(crate) fn install(self: &Arc<Self>, family: &Arc<Family>, edit: VersionEdit, flushed: usize) -> Result<()> {
+        {
+            let mut guard = self.manifest.lock();
+            let manifest = guard.as_mut().ok_or_else(Error::closed)?;
+            if family.is_dropped() {
+                return Ok(());
+            }
+            if let Err(error) = manifest.apply(vec![edit]) {
+                // Without a failure of the manifest nothing happened, and the job may be tried again.
+                return Err(if manifest.failure().is_some() { self.fail(error) } else { Error::from(error) });
+            }
+            self.note_manifest(manifest.state());
+            let version = manifest.state().families.get(&family.id).map(|state| Arc::clone(&state.version));
+            let version = version.expect("a family that is not dropped is in the manifest");
+            family.update(|view| view.installed(version, &self.tables, flushed));
+        }
+        self.refresh_pressure();
+        self.background.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! A sorted run of tables as one cursor, and its range tombstones.
+//!
+//! A run is a level below level 0, or a single table of level 0. Its tables are opened when the cursor first
+//! comes to them, so that a short scan opens one table per level.
+//!
+//! # Invariants
+//! R1. Tables of a run are sorted and do not overlap in internal keys; two neighbours may share a user key.
+//! R2. `inner` is a cursor of `tables[position]`.
+
+use crate::tables::TableHandle;
+use lsm_core::key::{self, InternalKey, SeqNo, successor};
+use lsm_core::range_tombstone::{Coverage, RangeTombstones, TombstoneSource};
+use lsm_core::{Cursor, Result, Slice};
+use lsm_sstable::TableCursor;
+use std::sync::Arc;
+
+/// Walks the point entries of a run.
+pub(crate) struct RunCursor {
+    tables: Arc<[Arc<TableHandle>]>,
+    position: usize,
+    inner: Option<TableCursor>,
+}
+
+impl RunCursor {
+    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>) -> RunCursor {
+        RunCursor { tables, position: 0, inner: None }
+    }
+
+    /// Stands on table `position` (R2); `None` when there is no such table.
+    fn enter(&mut self, position: usize) -> Result<Option<&mut TableCursor>> {
+        let Some(handle) = self.tables.get(position) else {
+            self.inner = None;
+            return Ok(None);
+        };
+        if self.position != position || self.inner.is_none() {
+            self.inner = None;
+            self.inner = Some(handle.table()?.cursor());
+            self.position = position;
+        }
+        Ok(self.inner.as_mut())
+    }
+
+    /// A table may hold nothing but range tombstones, so the next entry may be several tables on.
+    fn skip_forward(&mut self) -> Result<()> {
+        while self.inner.as_ref().is_some_and(|inner| !inner.valid()) {
+            match self.enter(self.position + 1)? {
+                Some(inner) => inner.seek_to_first()?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_backward(&mut self) -> Result<()> {
+        while self.inner.as_ref().is_some_and(|inner| !inner.valid()) {
+            match self.position.checked_sub(1) {
+                Some(previous) => {
+                    if let Some(inner) = self.enter(previous)? {
+                        inner.seek_to_last()?;
+                    }
+                }
+                None => self.inner = None,
+            }
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> &TableCursor {
+        self.inner.as_ref().expect("C2: the cursor is valid")
+    }
+}
+
+impl Cursor for RunCursor {
+    fn seek_to_first(&mut self) -> Result<()> {
+        if let Some(inner) = self.enter(0)? {
+            inner.seek_to_first()?;
+        }
+        self.skip_forward()
+    }
+
+    fn seek_to_last(&mut self) -> Result<()> {
+        match self.tables.len().checked_sub(1) {
+            Some(last) => {
+                if let Some(inner) = self.enter(last)? {
+                    inner.seek_to_last()?;
+                }
+            }
+            None => self.inner = None,
+        }
+        self.skip_backward()
+    }
+
+    fn seek(&mut self, target: &[u8]) -> Result<()> {
+        let position =
+            self.tables.partition_point(|handle| key::compare(handle.meta.largest.as_bytes(), target).is_lt());
+        if let Some(inner) = self.enter(position)? {
+            inner.seek(target)?;
+        }
+        self.skip_forward()
+    }
+
+    fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
+        let behind =
+            self.tables.partition_point(|handle| key::compare(handle.meta.smallest.as_bytes(), target).is_le());
+        match behind.checked_sub(1) {
+            Some(position) => {
+                if let Some(inner) = self.enter(position)? {
+                    inner.seek_for_prev(target)?;
+                }
+            }
+            None => self.inner = None,
+        }
+        self.skip_backward()
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.inner.as_mut().expect("C2: the cursor is valid").next()?;
+        self.skip_forward()
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        self.inner.as_mut().expect("C2: the cursor is valid").prev()?;
+        self.skip_backward()
+    }
+
+    fn valid(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.valid())
+    }
+
+    fn key(&self) -> &[u8] {
+        self.current().key()
+    }
+
+    fn value(&self) -> &[u8] {
+        self.current().value()
+    }
+
+    fn value_slice(&self) -> Slice {
+        self.current().value_slice()
+    }
+}
+
+/// The range tombstones of a run, each table's clipped to the table's own range.
+pub(crate) struct RunTombstones {
+    tables: Arc<[Arc<TableHandle>]>,
+}
+
+impl RunTombstones {
+    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>) -> RunTombstones {
+        RunTombstones { tables }
+    }
+}
+
+impl TombstoneSource for RunTombstones {
+    fn coverage(&mut self, user_key: &[u8], visible: SeqNo, coverage: &mut Coverage) -> Result<()> {
+        let first = self.tables.partition_point(|handle| handle.meta.ends_before(user_key));
+        if let Some(previous) = first.checked_sub(1) {
+            coverage.narrow_from(&end_of(&self.tables[previous].meta.largest));
+        }
+        for handle in &self.tables[first..] {
+            // R1: two neighbours may share a user key, so more than one table may hold it.
+            if user_key < handle.first_key() {
+                coverage.narrow_to(handle.first_key());
+                break;
+            }
+            coverage.narrow_from(handle.first_key());
+            coverage.narrow_to(&end_of(&handle.meta.largest));
+            RangeTombstones::coverage(handle.table()?.tombstones(), user_key, visible, coverage);
+        }
+        Ok(())
+    }
+}
+
+/// First user key behind a table with this largest key.
+fn end_of(largest: &InternalKey) -> Vec<u8> {
+    if largest.is_exclusive_end() { largest.user_key().to_vec() } else { successor(largest.user_key()) }
+}

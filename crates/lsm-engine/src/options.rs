@@ -1,0 +1,300 @@
+//! How a store is opened and how a write is made. Few options: each has a unit, a default, and somebody
+//! who would turn it.
+
+use crate::{Db, Result};
+use lsm_compaction::Executor;
+use lsm_core::MergeOperator;
+use lsm_fs::{Clock, Fs, OsFs, SegmentAccess, SystemClock};
+use lsm_wal::RecoveryMode;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use lsm_sstable::Compression;
+
+/// When a write counts as done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// In the operating system's hands when the call returns: survives a crash of this process.
+    #[default]
+    Buffered,
+    /// On stable storage when the call returns; concurrent commits share one sync.
+    Synced,
+    /// No log record: lost by any crash before the next flush. Stands outside the promise that what
+    /// survives is a prefix of all commits.
+    Unlogged,
+}
+
+/// How one write is made.
+///
+/// ```
+/// use lsm_engine::{Durability, WriteOptions};
+/// let options = WriteOptions::new().durability(Durability::Synced).no_stall(true);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    pub(crate) durability: Option<Durability>,
+    pub(crate) no_stall: bool,
+}
+
+impl WriteOptions {
+    /// The store's own durability; waits when writes are held back.
+    pub fn new() -> WriteOptions {
+        WriteOptions::default()
+    }
+
+    /// Overrides the store's durability.
+    pub fn durability(mut self, durability: Durability) -> WriteOptions {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Answers [`crate::ErrorKind::Stalled`] instead of waiting when writes are held back.
+    pub fn no_stall(mut self, no_stall: bool) -> WriteOptions {
+        self.no_stall = no_stall;
+        self
+    }
+}
+
+/// Hears of work that the store does in the background. Every method has an empty default.
+///
+/// Called from background threads without any lock held; what it takes is taken from the work.
+pub trait EventListener: Send + Sync {
+    /// A memtable became `tables` tables of `bytes` bytes.
+    fn on_flush(&self, _family: &str, _tables: usize, _bytes: u64) {}
+
+    /// A compaction from one level to another read and wrote so many bytes.
+    fn on_compaction(&self, _family: &str, _from: usize, _to: usize, _bytes_read: u64, _bytes_written: u64) {}
+
+    /// Background work failed; the message is also what the next write returns.
+    fn on_background_error(&self, _message: &str) {}
+}
+
+/// Options of one column family.
+#[derive(Clone, Default)]
+pub struct ColumnFamilyOptions {
+    pub(crate) merge_operator: Option<Arc<dyn MergeOperator>>,
+    pub(crate) write_buffer_size: Option<usize>,
+}
+
+impl ColumnFamilyOptions {
+    /// The store's options, without a merge operator.
+    pub fn new() -> ColumnFamilyOptions {
+        ColumnFamilyOptions::default()
+    }
+
+    /// Joins merge operands of this family.
+    pub fn merge_operator(mut self, operator: Arc<dyn MergeOperator>) -> ColumnFamilyOptions {
+        self.merge_operator = Some(operator);
+        self
+    }
+
+    /// Size in bytes of this family's memtables; the store's by default.
+    pub fn write_buffer_size(mut self, bytes: usize) -> ColumnFamilyOptions {
+        self.write_buffer_size = Some(bytes);
+        self
+    }
+}
+
+/// How a store is opened. Every option may be left alone.
+///
+/// ```
+/// # fn main() -> lsm_engine::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("data");
+/// use lsm_engine::{Durability, Options};
+/// let db = Options::new().memory_budget(256 << 20).durability(Durability::Synced).open(&path)?;
+/// db.put("key", "value")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) create_if_missing: bool,
+    pub(crate) error_if_exists: bool,
+    pub(crate) read_only: bool,
+    pub(crate) memory_budget: usize,
+    pub(crate) write_buffer_size: Option<usize>,
+    pub(crate) block_cache_size: Option<usize>,
+    pub(crate) block_size: usize,
+    pub(crate) compression: Compression,
+    pub(crate) bottommost_compression: Option<Compression>,
+    pub(crate) bloom_bits_per_key: f64,
+    pub(crate) format_version: Option<u32>,
+    pub(crate) level0_file_num_compaction_trigger: usize,
+    pub(crate) max_bytes_for_level_base: Option<u64>,
+    pub(crate) target_file_size: Option<u64>,
+    pub(crate) max_subcompactions: usize,
+    pub(crate) background_threads: usize,
+    pub(crate) rate_limit: Option<u64>,
+    pub(crate) durability: Durability,
+    pub(crate) recovery_mode: RecoveryMode,
+    pub(crate) log_access: SegmentAccess,
+    pub(crate) merge_operator: Option<Arc<dyn MergeOperator>>,
+    pub(crate) event_listener: Option<Arc<dyn EventListener>>,
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
+    pub(crate) executor: Option<Arc<dyn Executor>>,
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Default of [`Options::memory_budget`].
+const MEMORY_BUDGET_DEFAULT: usize = 512 << 20;
+
+/// Largest default of [`Options::write_buffer_size`], that of RocksDB.
+const WRITE_BUFFER_BYTES_DEFAULT_MAX: usize = 64 << 20;
+
+/// Smallest write buffer: below it every few writes would make a table.
+const WRITE_BUFFER_BYTES_MIN: usize = 16 << 10;
+
+/// Memtables that one family may hold in memory: one active, the others waiting for their flush.
+pub(crate) const MEMTABLES_MAX: usize = 3;
+
+impl Default for Options {
+    fn default() -> Options {
+        Options::new()
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $argument:ty => $field:ident = $value:expr;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $argument) -> Options {
+            self.$field = $value;
+            self
+        }
+    )*};
+}
+
+impl Options {
+    /// The defaults named at each option.
+    pub fn new() -> Options {
+        Options {
+            create_if_missing: true,
+            error_if_exists: false,
+            read_only: false,
+            memory_budget: MEMORY_BUDGET_DEFAULT,
+            write_buffer_size: None,
+            block_cache_size: None,
+            block_size: 4096,
+            compression: Compression::Lz4,
+            bottommost_compression: None,
+            bloom_bits_per_key: 10.0,
+            format_version: None,
+            level0_file_num_compaction_trigger: 4,
+            max_bytes_for_level_base: None,
+            target_file_size: None,
+            max_subcompactions: 2,
+            background_threads: 2,
+            rate_limit: None,
+            durability: Durability::Buffered,
+            recovery_mode: RecoveryMode::default(),
+            log_access: SegmentAccess::Mapped,
+            merge_operator: None,
+            event_listener: None,
+            runtime: None,
+            executor: None,
+            fs: Arc::new(OsFs),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// Opens the store in `path`.
+    ///
+    /// # Errors
+    /// Locked, I/O, corruption, or a feature of the files that this store does not have.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
+        crate::open::open(path.as_ref(), self)
+    }
+
+    setters! {
+        /// Whether a missing directory becomes an empty store (default: yes).
+        create_if_missing: bool => create_if_missing = create_if_missing;
+        /// Whether an existing store is an error (default: no).
+        error_if_exists: bool => error_if_exists = error_if_exists;
+        /// Opens the store as it is at this moment, without a lock and without writing (default: no).
+        read_only: bool => read_only = read_only;
+        /// Bytes for memtables, block cache, indexes and filters together (default: 512 MiB).
+        memory_budget: usize => memory_budget = memory_budget;
+        /// Bytes of one memtable (default: an eighth of the memory budget, at most 64 MiB).
+        write_buffer_size: usize => write_buffer_size = Some(write_buffer_size);
+        /// Bytes of table blocks kept in memory (default: what memtables leave of the memory budget).
+        block_cache_size: usize => block_cache_size = Some(block_cache_size);
+        /// Bytes of a data block before compression (default: 4096). Doubling it halves the index
+        /// and reads twice as much per point read.
+        block_size: usize => block_size = block_size;
+        /// Compression of tables (default: LZ4).
+        compression: Compression => compression = compression;
+        /// Compression of tables on the last level (default: that of all).
+        bottommost_compression: Compression => bottommost_compression = Some(bottommost_compression);
+        /// Filter bits per key (default: 10, about one false positive in a hundred); 0 for no filter.
+        bloom_bits_per_key: f64 => bloom_bits_per_key = bloom_bits_per_key;
+        /// Format of new tables: 6, or 5 for RocksDB from 6.6 on (default: 6, or what the directory has).
+        format_version: u32 => format_version = Some(format_version);
+        /// Tables on level 0 at which compaction begins (default: 4).
+        level0_file_num_compaction_trigger: usize => level0_file_num_compaction_trigger = level0_file_num_compaction_trigger;
+        /// Bytes of the first level below level 0 (default: four write buffers).
+        max_bytes_for_level_base: u64 => max_bytes_for_level_base = Some(max_bytes_for_level_base);
+        /// Bytes of a table below level 0 (default: one write buffer).
+        target_file_size: u64 => target_file_size = Some(target_file_size);
+        /// Parts that one large compaction may be split into (default: 2).
+        max_subcompactions: usize => max_subcompactions = max_subcompactions;
+        /// Flushes and compactions at the same time (default: 2).
+        background_threads: usize => background_threads = background_threads;
+        /// Bytes per second that flush and compaction may write (default: no limit).
+        rate_limit: u64 => rate_limit = Some(rate_limit);
+        /// Durability of writes that do not choose their own (default: [`Durability::Buffered`]).
+        durability: Durability => durability = durability;
+        /// What opening does with a damaged log (default: [`RecoveryMode::Checked`]).
+        recovery_mode: RecoveryMode => recovery_mode = recovery_mode;
+        /// How the log is written (default: mapped).
+        log_access: SegmentAccess => log_access = log_access;
+        /// Joins merge operands of the default family.
+        merge_operator: Arc<dyn MergeOperator> => merge_operator = Some(merge_operator);
+        /// Hears of background work.
+        event_listener: Arc<dyn EventListener> => event_listener = Some(event_listener);
+        /// Runs background work on this runtime's blocking threads instead of on a runtime of the store.
+        runtime: tokio::runtime::Handle => runtime = Some(runtime);
+        /// Runs background work anywhere else: tests step it by hand.
+        executor: Arc<dyn Executor> => executor = Some(executor);
+        /// The file system (default: the operating system's).
+        fs: Arc<dyn Fs> => fs = fs;
+        /// The clock (default: the system's).
+        clock: Arc<dyn Clock> => clock = clock;
+    }
+
+    pub(crate) fn write_buffer_bytes(&self) -> usize {
+        let default = (self.memory_budget / 8).min(WRITE_BUFFER_BYTES_DEFAULT_MAX);
+        self.write_buffer_size.unwrap_or(default).max(WRITE_BUFFER_BYTES_MIN)
+    }
+
+    pub(crate) fn block_cache_bytes(&self) -> usize {
+        let memtables = MEMTABLES_MAX * self.write_buffer_bytes();
+        self.block_cache_size
+            .unwrap_or_else(|| self.memory_budget.saturating_sub(memtables).max(self.memory_budget / 8))
+    }
+
+    pub(crate) fn level_base_bytes(&self) -> u64 {
+        self.max_bytes_for_level_base.unwrap_or(4 * self.write_buffer_bytes() as u64)
+    }
+
+    pub(crate) fn table_bytes_target(&self) -> u64 {
+        self.target_file_size.unwrap_or(self.write_buffer_bytes() as u64)
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("memory_budget", &self.memory_budget)
+            .field("write_buffer_bytes", &self.write_buffer_bytes())
+            .field("block_cache_bytes", &self.block_cache_bytes())
+            .field("compression", &self.compression)
+            .field("format_version", &self.format_version)
+            .field("durability", &self.durability)
+            .field("read_only", &self.read_only)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! The files that flush and compaction write.
+
+use crate::store::Store;
+use crate::tables::Tables;
+use lsm_compaction::{NewTable, TableSink, TableSource, TableWriter};
+use lsm_core::filename::{FileKind, FileNumber};
+use lsm_core::{Error, Result};
+use lsm_fs::{FileWriter, Fs};
+use lsm_manifest::{FileNumbers, TableMeta};
+use lsm_sstable::{BuilderOptions, Table};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes handed to the operating system at once: fresh pages are cheaper in large runs.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// Oldest and newest format of tables that this store writes.
+const FORMAT_VERSIONS: std::ops::RangeInclusive<u32> = 5..=6;
+
+/// Makes table files in the store's directory.
+pub(crate) struct TableFiles {
+    fs: Arc<dyn Fs>,
+    directory: PathBuf,
+    numbers: Arc<FileNumbers>,
+    options: BuilderOptions,
+}
+
+impl TableSink for TableFiles {
+    fn create(&self) -> Result<NewTable> {
+        let number = self.numbers.allocate();
+        let path = FileKind::Table(number).path(&self.directory);
+        let file = self.fs.create(&path).map_err(|error| Error::io("create", &path, error))?;
+        let writer = TableFile { out: BufWriter::with_capacity(WRITE_BYTES, file), path };
+        let options = BuilderOptions { file_number: number.0, ..self.options.clone() };
+        Ok(NewTable { number, writer: Box::new(writer), options })
+    }
+
+    fn discard(&self, number: FileNumber) {
+        let _ = self.fs.remove(&FileKind::Table(number).path(&self.directory));
+    }
+}
+
+struct TableFile {
+    out: BufWriter<Box<dyn FileWriter>>,
+    path: PathBuf,
+}
+
+impl Write for TableFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl TableWriter for TableFile {
+    fn sync(&mut self) -> Result<()> {
+        let written = self.out.flush().map_err(|error| Error::io("write", &self.path, error));
+        written.and_then(|()| self.out.get_mut().sync().map_err(|error| Error::io("sync", &self.path, error)))
+    }
+}
+
+/// Opens the inputs of compactions.
+pub(crate) struct LiveTables(pub(crate) Arc<Store>);
+
+impl TableSource for LiveTables {
+    fn open(&self, meta: &TableMeta) -> Result<Arc<Table>> {
+        self.0.tables.open(meta)
+    }
+}
+
+impl Store {
+    /// Where tables of `family` go that a job writes to `level`.
+    pub(crate) fn table_files(&self, family: &crate::family::Family, is_bottom: bool) -> Result<TableFiles> {
+        let options = &self.options;
+        let compression = options.bottommost_compression.filter(|_| is_bottom).unwrap_or(options.compression);
+        let builder = BuilderOptions {
+            format_version: self.format_version()?,
+            block_bytes: options.block_size,
+            compression,
+            bloom_bits_per_key: options.bloom_bits_per_key,
+            column_family_id: family.id.0,
+            column_family_name: family.name.clone(),
+            creation_time: options.clock.unix_seconds(),
+            db_id: self.db_id.clone(),
+            session_id: self.session_id.clone(),
+            merge_operator: family.merge_operator().map(|operator| operator.name().to_owned()),
+            ..BuilderOptions::default()
+        };
+        Ok(TableFiles {
+            fs: Arc::clone(&options.fs),
+            directory: self.directory.clone(),
+            numbers: self.background.shared_numbers(),
+            options: builder,
+        })
+    }
+
+    /// The format of new tables: what the user asked for, else what the directory has, found before the
+    /// first table is written.
+    fn format_version(&self) -> Result<u32> {
+        if let Some(version) = self.format_version.get() {
+            return Ok(*version);
+        }
+        let version = match self.options.format_version {
+            Some(version) => version,
+            None => self.found_format_version()?.unwrap_or(*FORMAT_VERSIONS.end()),
+        };
+        Ok(*self.format_version.get_or_init(|| version.clamp(*FORMAT_VERSIONS.start(), *FORMAT_VERSIONS.end())))
+    }
+
+    fn found_format_version(&self) -> Result<Option<u32>> {
+        for family in self.families.load().values() {
+            if let Some((_, meta)) = family.view.load().version.tables().last() {
+                let path = FileKind::Table(meta.number).path(&self.directory);
+                let file = self.options.fs.open(&path).map_err(|error| Error::io("open", &path, error))?;
+                return lsm_sstable::read_footer_version(&*file).map(Some).map_err(|error| error.in_file(&path));
+            }
+        }
+        Ok(configured_format_version(&*self.options.fs, &self.directory))
+    }
+}
+
+/// The format that RocksDB was configured to write, for a directory that holds no table yet.
+fn configured_format_version(fs: &dyn Fs, directory: &Path) -> Option<u32> {
+    let names = fs.read_dir(directory).ok()?;
+    let options = names.iter().filter(|name| matches!(FileKind::parse(name), Some(FileKind::Options(_)))).max()?;
+    let file = fs.open(&directory.join(options)).ok()?;
+    let bytes = usize::try_from(file.size().ok()?).ok().filter(|&bytes| bytes <= 1 << 20)?;
+    let mut text = vec![0; bytes];
+    file.read_exact_at(0, &mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().filter_map(|line| line.trim().strip_prefix("format_version=")?.parse().ok()).max()
+}
+
+impl Tables {
+    fn open(&self, meta: &TableMeta) -> Result<Arc<Table>> {
+        self.handle(&Arc::new(meta.clone())).table()
+    }
+}

@@ -1,0 +1,104 @@
+//! The read calls, the same on a store, a column family and a snapshot.
+//!
+//! A [`Reader`] is one family at one moment, or at the present; every read call of the facade makes one.
+
+use crate::family::Family;
+use crate::scan::Source;
+use crate::store::Store;
+use crate::{Result, Slice, get};
+use lsm_core::SeqNo;
+
+/// Where a read call reads.
+pub(crate) struct Reader<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) family: &'a Family,
+    /// A snapshot's sequence number, or `None` for the present.
+    pub(crate) seq: Option<SeqNo>,
+}
+
+impl Reader<'_> {
+    pub(crate) fn get(&self, user_key: &[u8]) -> Result<Option<Slice>> {
+        self.store.health.check_open()?;
+        // W1: the view first, the sequence number second.
+        let view = self.family.view.load();
+        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
+        Ok(get::get(&view, user_key, seq, self.family.merge_operator())?)
+    }
+
+    pub(crate) fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Slice>>> {
+        self.store.health.check_open()?;
+        let view = self.family.view.load();
+        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
+        // In key order, so that neighbours find each other's blocks in the cache.
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        order.sort_unstable_by_key(|&index| keys[index].as_ref());
+        let mut values = vec![None; keys.len()];
+        for index in order {
+            values[index] = get::get(&view, keys[index].as_ref(), seq, self.family.merge_operator())?;
+        }
+        Ok(values)
+    }
+
+    pub(crate) fn source(&self) -> Result<Source> {
+        self.store.health.check_open()?;
+        let view = self.family.view.load_full();
+        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
+        Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator() })
+    }
+}
+
+/// Gives a type with a method `reader(&self) -> Reader` the read calls.
+macro_rules! read_calls {
+    ($type:ty) => {
+        impl $type {
+            /// The value of `key`.
+            ///
+            /// # Errors
+            /// Damage or I/O errors met on the way, or a closed store; likewise for all read calls.
+            pub fn get(&self, key: impl AsRef<[u8]>) -> crate::Result<Option<crate::Slice>> {
+                self.reader().get(key.as_ref())
+            }
+
+            /// The values of `keys`, all at the same moment, in the order of `keys`.
+            ///
+            /// # Errors
+            /// As for `get`.
+            pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> crate::Result<Vec<Option<crate::Slice>>> {
+                self.reader().multi_get(keys)
+            }
+
+            /// Whether `key` has a value.
+            ///
+            /// # Errors
+            /// As for `get`.
+            pub fn contains_key(&self, key: impl AsRef<[u8]>) -> crate::Result<bool> {
+                Ok(self.get(key)?.is_some())
+            }
+
+            /// All items in key order.
+            pub fn iter(&self) -> crate::Iter {
+                self.range(..)
+            }
+
+            /// The items of `range` in key order; none if it ends before it starts.
+            pub fn range(&self, range: impl crate::KeyRange) -> crate::Iter {
+                let (from, to) = (crate::range::first_key(&range), crate::range::end_key(&range));
+                crate::Iter::new(self.reader().source(), from, to)
+            }
+
+            /// The items whose keys start with `prefix`, in key order.
+            pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> crate::Iter {
+                let prefix = prefix.as_ref();
+                let to = lsm_core::key::prefix_successor(prefix);
+                crate::Iter::new(self.reader().source(), Some(prefix.to_vec()), to)
+            }
+
+            /// A cursor over all items, not valid until its first move.
+            pub fn cursor(&self) -> crate::Cursor {
+                crate::Cursor::new(self.reader().source())
+            }
+        }
+    };
+}
+
+pub(crate) use read_calls;

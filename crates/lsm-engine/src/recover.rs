@@ -1,0 +1,173 @@
+//! What the logs hold beyond the tables: replayed into memtables, then written to tables.
+//!
+//! # Invariants
+//! Y1. A record counts for a column family only if its log is not older than the family's log number;
+//!     records of dropped families are skipped.
+//! Y2. Facts in the logs about the manifest and the store must agree with what was found.
+
+use crate::family::Family;
+use crate::store::Store;
+use crate::{Error, Result};
+use lsm_core::batch::{self, Record};
+use lsm_core::filename::{FileKind, FileNumber};
+use lsm_core::{ColumnFamilyId, Error as CoreError, SeqNo};
+use lsm_manifest::{State, TableMeta};
+use lsm_memtable::{EntrySize, Memtable};
+use lsm_wal::{LogToReplay, ReplayReport};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The content of the logs, on its way to tables.
+pub(crate) struct Recovery {
+    last_seq: SeqNo,
+    tables: BTreeMap<ColumnFamilyId, Vec<Arc<TableMeta>>>,
+}
+
+impl Recovery {
+    /// Replays the live logs among `names` into the families' memtables. Full memtables are written to
+    /// tables as they come, or kept in memory by a store that only reads.
+    pub(crate) fn replay(store: &Arc<Store>, state: &State, names: &[String]) -> Result<Recovery> {
+        let first = state.first_log();
+        let mut logs: Vec<LogToReplay> = names
+            .iter()
+            .filter_map(|name| match FileKind::parse(name)? {
+                FileKind::Log(number) if number >= first || number == state.prev_log => Some(number),
+                _ => None,
+            })
+            .map(|number| LogToReplay { number, synced_bytes: state.wals.get(&number).copied().flatten() })
+            .collect();
+        logs.sort_by_key(|log| log.number);
+        for (&number, synced) in state.wals.range(first..) {
+            if synced.is_some_and(|bytes| bytes > 0) && !logs.iter().any(|log| log.number == number) {
+                let path = FileKind::Log(number).path(&store.directory);
+                return Err(CoreError::corruption("the manifest names this log, but it is missing")
+                    .in_file(&path)
+                    .into());
+            }
+        }
+        let mut recovery = Recovery { last_seq: state.last_seq, tables: BTreeMap::new() };
+        let mut failure = None;
+        let fs = &*store.options.fs;
+        let mode = store.options.recovery_mode;
+        let replayed = lsm_wal::replay(fs, &store.directory, first, &logs, mode, &mut |log, _offset, bytes| {
+            recovery.apply(store, state, log, bytes).map_err(|error| {
+                let passed_on = CoreError::invalid_argument(error.to_string());
+                failure = Some(error);
+                passed_on
+            })
+        });
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let report = replayed?;
+        check_facts(store, state, &report)?;
+        // A batch without writes, which holds facts only, carries the next unassigned number.
+        recovery.last_seq = recovery.last_seq.max(SeqNo::new(report.next_seq.get().saturating_sub(1)));
+        if let Some(summary) = summary(&report) {
+            let _ = store.recovery.set(summary);
+        }
+        if store.health.is_read_only() {
+            store.publisher.advance(recovery.last_seq);
+        }
+        Ok(recovery)
+    }
+
+    /// Inserts one batch.
+    fn apply(&mut self, store: &Arc<Store>, state: &State, log: FileNumber, bytes: &[u8]) -> Result<()> {
+        let (mut seq, _) = batch::header(bytes)?;
+        let families = store.families.load();
+        for record in batch::records(bytes)? {
+            let Record::Entry(entry) = record? else { continue };
+            let live = state.families.get(&entry.family).is_some_and(|family| family.log_number <= log);
+            if let Some(family) = families.get(&entry.family).filter(|_| live) {
+                self.insert(store, family, entry, seq)?;
+            }
+            self.last_seq = self.last_seq.max(seq);
+            seq = SeqNo::checked(seq.get() + 1)
+                .ok_or_else(|| CoreError::corruption("sequence numbers have more than 56 bits"))?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, store: &Arc<Store>, family: &Arc<Family>, entry: batch::Entry<'_>, seq: SeqNo) -> Result<()> {
+        let size = || EntrySize { kind: entry.kind, key_bytes: entry.key.len(), value_bytes: entry.value.len() };
+        loop {
+            let memtable = Arc::clone(&family.view.load().active);
+            if let Ok(mut reservation) = memtable.reserve(std::iter::once(size())) {
+                reservation.insert(entry.key, seq, entry.kind, entry.value);
+                family.mark_dirty();
+                return Ok(());
+            }
+            let needed = Memtable::required_bytes(std::iter::once(size()));
+            let fresh = Arc::new(Memtable::new(family.write_buffer_bytes().max(needed)));
+            if family.take_dirty() {
+                family.update(|view| view.rotated(fresh, view.active_log, self.last_seq));
+                self.spill(store, family)?;
+            } else {
+                family.update(|view| crate::view::View { active: fresh, ..view.clone() });
+            }
+        }
+    }
+
+    /// Writes the frozen memtable of `family` to a table; a store that only reads keeps it.
+    fn spill(&mut self, store: &Arc<Store>, family: &Arc<Family>) -> Result<()> {
+        if store.health.is_read_only() {
+            return Ok(());
+        }
+        let view = family.view.load_full();
+        let tables = self.tables.entry(family.id).or_default();
+        for frozen in view.frozen.iter().rev() {
+            let epoch = view.version.epoch_max() + 1 + tables.len() as u64;
+            let written = store.write_memtable(family, &frozen.memtable, epoch)?;
+            tables.extend(written.tables.into_iter().map(|table| table.meta));
+        }
+        family.update(|view| crate::view::View { frozen: Vec::new(), ..view.clone() });
+        Ok(())
+    }
+
+    /// Writes all that is still in memtables to tables.
+    pub(crate) fn into_tables(mut self, store: &Arc<Store>) -> Result<RecoveredTables> {
+        for family in store.families.load().values() {
+            if family.take_dirty() {
+                family.update(|view| view.rotated(Arc::clone(&view.active), view.active_log, self.last_seq));
+                self.spill(store, family)?;
+            }
+        }
+        Ok(RecoveredTables { last_seq: self.last_seq, tables: self.tables })
+    }
+}
+
+/// Everything that the logs held, in tables that no manifest names yet.
+pub(crate) struct RecoveredTables {
+    pub(crate) last_seq: SeqNo,
+    tables: BTreeMap<ColumnFamilyId, Vec<Arc<TableMeta>>>,
+}
+
+impl RecoveredTables {
+    pub(crate) fn tables_of(&self, family: ColumnFamilyId) -> Vec<(usize, Arc<TableMeta>)> {
+        let tables = self.tables.get(&family).map(Vec::as_slice).unwrap_or_default();
+        tables.iter().map(|table| (0, Arc::clone(table))).collect()
+    }
+}
+
+/// Y2.
+fn check_facts(store: &Store, state: &State, report: &ReplayReport) -> Result<()> {
+    if let (Some(found), Some(expected)) = (&report.facts.identity, &state.db_id)
+        && found != expected
+    {
+        let detail = format!("log belongs to the store {found}, the manifest to {expected}");
+        return Err(Error::from(CoreError::corruption(detail).in_file(&store.directory)));
+    }
+    if let Some(fact) = &report.facts.manifest {
+        let fact = (fact.number, fact.synced_bytes, fact.crc);
+        lsm_manifest::check_fact(&*store.options.fs, &store.directory, state, fact)?;
+    }
+    Ok(())
+}
+
+/// One line about what a torn log cost, if anything.
+fn summary(report: &ReplayReport) -> Option<String> {
+    let first = report.dropped.first()?;
+    let bytes: u64 = report.dropped.iter().map(|dropped| dropped.bytes).sum();
+    Some(format!("{bytes} bytes dropped, from offset {} of log {} on: {}", first.offset, first.log, first.reason))
+}

@@ -1,0 +1,236 @@
+//! Open tables and the block cache.
+//!
+//! Every table of every view has one [`TableHandle`], which opens its file at the first read. Opening a
+//! store therefore opens no table. The handle also owns the file's fate: once the manifest no longer
+//! names the table, the file is deleted when the last view that holds the handle goes.
+//!
+//! # Invariants
+//! H1. There is at most one handle per file number.
+//! H2. A file is deleted only after `retire`, which comes after the synced edit that removes it.
+//! H3. Blocks and the resident parts of tables (indexes, filters) together stay within the budget: what
+//!     the latter take is taken from the block cache.
+
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::view::Level;
+use arc_swap::ArcSwapOption;
+use lsm_core::filename::{FileKind, FileNumber};
+use lsm_core::{Error, Result};
+use lsm_fs::Fs;
+use lsm_manifest::{TableMeta, TableStats, Version};
+use lsm_sstable::{Block, BlockCache, Table, TableOptions};
+use quick_cache::sync::Cache;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+/// The cache keeps at least this share of its budget, however much indexes and filters take.
+const BLOCKS_SHARE_MIN: usize = 8;
+
+pub(crate) struct Tables {
+    shared: Arc<Shared>,
+    handles: Mutex<HashMap<FileNumber, Weak<TableHandle>>>,
+}
+
+struct Shared {
+    fs: Arc<dyn Fs>,
+    directory: PathBuf,
+    blocks: Blocks,
+    budget_bytes: usize,
+    /// Bytes of indexes, filters and tombstones of open tables.
+    resident_bytes: AtomicUsize,
+}
+
+/// One table of the store, opened when it is first read.
+pub(crate) struct TableHandle {
+    pub(crate) meta: Arc<TableMeta>,
+    shared: Arc<Shared>,
+    table: ArcSwapOption<Table>,
+    opening: Mutex<()>,
+    retired: AtomicBool,
+}
+
+impl Tables {
+    pub(crate) fn new(fs: Arc<dyn Fs>, directory: &Path, budget_bytes: usize) -> Tables {
+        let shared = Shared {
+            fs,
+            directory: directory.to_owned(),
+            blocks: Blocks::new(budget_bytes),
+            budget_bytes,
+            resident_bytes: AtomicUsize::new(0),
+        };
+        Tables { shared: Arc::new(shared), handles: Mutex::new(HashMap::new()) }
+    }
+
+    /// The handle of a live table (H1).
+    pub(crate) fn handle(&self, meta: &Arc<TableMeta>) -> Arc<TableHandle> {
+        let mut handles = self.handles.lock();
+        if let Some(handle) = handles.get(&meta.number).and_then(Weak::upgrade) {
+            return handle;
+        }
+        let handle = Arc::new(TableHandle {
+            meta: Arc::clone(meta),
+            shared: Arc::clone(&self.shared),
+            table: ArcSwapOption::empty(),
+            opening: Mutex::new(()),
+            retired: AtomicBool::new(false),
+        });
+        handles.insert(meta.number, Arc::downgrade(&handle));
+        handle
+    }
+
+    /// The handles of all tables of `version`, level by level.
+    pub(crate) fn levels_of(&self, version: &Version) -> Arc<Vec<Level>> {
+        let level = |tables: &[Arc<TableMeta>]| tables.iter().map(|meta| self.handle(meta)).collect();
+        Arc::new(version.levels().map(level).collect())
+    }
+
+    /// Says that the manifest no longer names `meta`: its file goes with the last reader (H2).
+    pub(crate) fn retire(&self, meta: &Arc<TableMeta>) {
+        self.handle(meta).retired.store(true, Ordering::Release);
+        self.handles.lock().retain(|_, handle| handle.strong_count() > 0);
+    }
+
+    pub(crate) fn cache_used_bytes(&self) -> u64 {
+        self.shared.blocks.cache.weight()
+    }
+
+    pub(crate) fn cache_capacity_bytes(&self) -> u64 {
+        self.shared.blocks.cache.capacity()
+    }
+
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.shared.resident_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cache_hits(&self) -> u64 {
+        self.shared.blocks.hits.load(Ordering::Relaxed) as u64
+    }
+
+    pub(crate) fn cache_misses(&self) -> u64 {
+        self.shared.blocks.misses.load(Ordering::Relaxed) as u64
+    }
+}
+
+impl TableHandle {
+    /// The open table.
+    ///
+    /// # Errors
+    /// What opening the file reports; the next call tries again.
+    pub(crate) fn table(&self) -> Result<Arc<Table>> {
+        if let Some(table) = &*self.table.load() {
+            return Ok(Arc::clone(table));
+        }
+        self.open()
+    }
+
+    #[cold]
+    fn open(&self) -> Result<Arc<Table>> {
+        let _one_at_a_time = self.opening.lock();
+        if let Some(table) = self.table.load_full() {
+            return Ok(table);
+        }
+        let path = self.path();
+        let source = self.shared.fs.open(&path).map_err(|error| Error::io("open", &path, error))?;
+        let size = source.size().map_err(|error| Error::io("stat", &path, error))?;
+        if size != self.meta.bytes {
+            let detail = format!("table of {size} bytes, the manifest says {}", self.meta.bytes);
+            return Err(Error::corruption(detail).in_file(&path));
+        }
+        let options = TableOptions {
+            file: path,
+            cache: Some(Arc::new(self.shared.blocks.clone())),
+            cache_id: self.meta.number.0,
+            global_seq: Some(self.meta.largest_seq),
+            tail_bytes: Some(self.meta.tail_bytes).filter(|&bytes| bytes > 0),
+        };
+        let table = Arc::new(Table::open(source, options)?);
+        let properties = table.properties();
+        let stats = TableStats {
+            entries: properties.entries,
+            deletions: properties.deletions,
+            range_deletions: properties.range_deletions,
+            raw_key_bytes: properties.raw_key_bytes,
+            raw_value_bytes: properties.raw_value_bytes,
+        };
+        self.meta.stats.get_or_init(|| stats);
+        self.shared.grow(table.memory_bytes());
+        self.table.store(Some(Arc::clone(&table)));
+        Ok(table)
+    }
+
+    /// First user key of the table's range.
+    pub(crate) fn first_key(&self) -> &[u8] {
+        self.meta.smallest.user_key()
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        FileKind::Table(self.meta.number).path(&self.shared.directory)
+    }
+}
+
+impl Drop for TableHandle {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.swap(None) {
+            self.shared.shrink(table.memory_bytes());
+        }
+        if *self.retired.get_mut() {
+            // A file that cannot be deleted now is an orphan, which the next open removes.
+            let _ = self.shared.fs.remove(&self.path());
+        }
+    }
+}
+
+impl Shared {
+    fn grow(&self, bytes: usize) {
+        let resident = self.resident_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.fit_cache(resident);
+    }
+
+    fn shrink(&self, bytes: usize) {
+        let resident = self.resident_bytes.fetch_sub(bytes, Ordering::Relaxed) - bytes;
+        self.fit_cache(resident);
+    }
+
+    /// H3: what tables keep resident is taken from the cache.
+    fn fit_cache(&self, resident: usize) {
+        let capacity = self.budget_bytes.saturating_sub(resident).max(self.budget_bytes / BLOCKS_SHARE_MIN);
+        self.blocks.cache.set_capacity(capacity as u64);
+    }
+}
+
+/// The block cache: a library's, behind the table crate's trait.
+#[derive(Clone)]
+struct Blocks {
+    cache: Arc<Cache<(u64, u64), Block, BlockWeight>>,
+    hits: Arc<AtomicUsize>,
+    misses: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+struct BlockWeight;
+
+impl quick_cache::Weighter<(u64, u64), Block> for BlockWeight {
+    fn weight(&self, _key: &(u64, u64), block: &Block) -> u64 {
+        block.bytes() as u64
+    }
+}
+
+impl Blocks {
+    fn new(capacity_bytes: usize) -> Blocks {
+        let cache = Cache::with_weighter(capacity_bytes / 4096 + 1, capacity_bytes as u64, BlockWeight);
+        Blocks { cache: Arc::new(cache), hits: Arc::default(), misses: Arc::default() }
+    }
+}
+
+impl BlockCache for Blocks {
+    fn get(&self, table: u64, offset: u64) -> Option<Block> {
+        let block = self.cache.get(&(table, offset));
+        let counter = if block.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        block
+    }
+
+    fn insert(&self, table: u64, offset: u64, block: &Block) {
+        self.cache.insert((table, offset), block.clone());
+    }
+}
