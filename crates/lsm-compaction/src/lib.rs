@@ -163,6 +163,9 @@ mod subcompaction;
 mod executor;
 mod sink;
 
+#[cfg(test)]
+mod testing;
+
 pub use below::Below;
 pub use cut::Cut;
 pub use executor::{Executor, StepExecutor, Task, TokioExecutor};

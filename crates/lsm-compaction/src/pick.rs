@@ -145,7 +145,8 @@ impl<'a> Picker<'a> {
         (!self.in_flight.conflicts(&plan)).then_some(plan)
     }
 
-    /// More tables of the upper level, if they come without any more of the lower one.
+    /// More tables of the upper level, if they come without any more of the lower one: all that overlap what
+    /// the job spans by now, or at least those that lie inside of it.
     fn grown(
         &self,
         level: usize,
@@ -154,13 +155,16 @@ impl<'a> Picker<'a> {
         lower: &[Arc<TableMeta>],
     ) -> Option<Vec<Arc<TableMeta>>> {
         let span = KeySpan::of(lower)?.join(KeySpan::of(upper)?);
-        let grown = self.closed(level, span.overlapping(self.version, level));
-        let fits = bytes(&grown) + bytes(lower) < 2 * self.options.job_bytes_max();
-        if grown.len() <= upper.len() || !fits || grown.iter().any(|table| self.in_flight.holds(table)) {
-            return None;
-        }
-        let dragged = self.closed(output_level, KeySpan::of(&grown)?.overlapping(self.version, output_level));
-        (dragged.len() == lower.len()).then_some(grown)
+        let over = span.overlapping(self.version, level);
+        let lies_inside =
+            |table: &&Arc<TableMeta>| KeySpan::of([*table]).is_some_and(|own| own.join(span.clone()) == span);
+        let inside = over.iter().filter(lies_inside).cloned().collect();
+        [over, inside].into_iter().map(|seed| self.closed(level, seed)).find(|grown| {
+            let fits = bytes(grown) + bytes(lower) < 2 * self.options.job_bytes_max();
+            let idle = !grown.iter().any(|table| self.in_flight.holds(table));
+            let dragged = KeySpan::of(grown).map_or(Vec::new(), |span| span.overlapping(self.version, output_level));
+            grown.len() > upper.len() && fits && idle && self.closed(output_level, dragged).len() == lower.len()
+        })
     }
 
     /// `tables` and all tables of their level that share a user key with them, directly or through others.
@@ -241,3 +245,6 @@ fn table_bytes(table: &Arc<TableMeta>) -> u64 {
 pub(crate) fn bytes(tables: &[Arc<TableMeta>]) -> u64 {
     tables.iter().map(table_bytes).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,3 +181,100 @@ impl Weights {
         table.bytes.saturating_add(freed_by_points).saturating_add(table.compensated_range_deletion_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MIB, sized, table, version, with_stats};
+
+    const NONE: u64 = u64::MAX;
+
+    fn check_targets(mib: [u64; LEVELS], base: usize, unneeded: Option<usize>, targets: [u64; LEVELS]) {
+        let found = LevelTargets::of(&sized(1, mib), &LeveledOptions::default());
+        let rounded = found.bytes.map(|bytes| if bytes == NONE { NONE } else { bytes / MIB });
+        assert_eq!((found.base, found.unneeded, rounded), (base, unneeded, targets), "{mib:?}");
+    }
+
+    #[test]
+    fn targets_are_set_from_the_largest_level_up() {
+        // Covers S1, S2. Base size 256 MiB, so a base level of less than 25.6 MiB is not needed.
+        let n = NONE;
+        check_targets([9, 0, 0, 0, 0, 0, 0], 6, None, [n, n, n, n, n, n, n]);
+        check_targets([9, 0, 0, 0, 0, 0, 100], 6, None, [n, n, n, n, n, n, 256]);
+        check_targets([9, 0, 0, 0, 0, 0, 20], 6, None, [n, n, n, n, n, n, 256]);
+        // 1000 > 256, so the base moves up; 100 MiB are raised to the base size.
+        check_targets([9, 0, 0, 0, 0, 0, 1000], 5, None, [n, n, n, n, n, 256, 1000]);
+        check_targets([9, 0, 0, 0, 0, 300, 2000], 5, None, [n, n, n, n, n, 256, 2000]);
+        // Two levels more: 50_000 / 1000 = 50.
+        check_targets([9, 0, 0, 0, 0, 300, 50_000], 3, None, [n, n, n, 256, 500, 5000, 50_000]);
+        // The store shrank: 200 / 10 is below 25.6, so levels 5 and 4 are drained.
+        check_targets([9, 0, 0, 0, 10, 100, 200], 4, Some(5), [n, n, n, n, 256, 256, 2560]);
+    }
+
+    fn check_scores(level0_tables: u64, mib: [u64; LEVELS], expected: [f64; LEVELS]) {
+        let found = scores(&sized(level0_tables, mib), &InFlight::new(), &LeveledOptions::default());
+        let close = found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-6);
+        assert!(close, "{mib:?}: found {found:?}, expected {expected:?}");
+    }
+
+    #[test]
+    fn level_0_scores_by_tables_and_by_bytes() {
+        check_scores(3, [30, 0, 0, 0, 0, 0, 200], [0.75, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        check_scores(4, [40, 0, 0, 0, 0, 0, 200], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        check_scores(5, [50, 0, 0, 0, 0, 0, 200], [12.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        // 256 MiB reach the base size, but are not more than the base level's target.
+        check_scores(2, [256, 0, 0, 0, 0, 0, 200], [10.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        // 400 MiB against the base level's target of 256, as the base level (5) is empty.
+        check_scores(2, [400, 0, 0, 0, 0, 0, 300], [15.625, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        // 600 MiB against a base level of 400.
+        check_scores(2, [600, 0, 0, 0, 0, 400, 2000], [15.0, 0.0, 0.0, 0.0, 0.0, 10.0 * 400.0 / 856.0, 0.0]);
+    }
+
+    #[test]
+    fn deeper_levels_score_by_what_they_have_and_what_comes_down() {
+        check_scores(1, [100, 0, 0, 0, 0, 128, 2560], [0.25, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0]);
+        check_scores(1, [100, 0, 0, 0, 0, 512, 2560], [0.25, 0.0, 0.0, 0.0, 0.0, 10.0 * 512.0 / 356.0, 0.0]);
+        // Level 4 has 256 MiB in excess, which delays level 5.
+        let l5 = 10.0 * 5120.0 / (2560.0 + 100.0 + 256.0);
+        check_scores(1, [100, 0, 0, 0, 512, 5120, 25_600], [0.25, 0.0, 0.0, 0.0, 10.0 * 512.0 / 356.0, l5, 0.0]);
+        // Levels that are not needed are drained from the top.
+        check_scores(1, [9, 0, 0, 0, 10, 100, 200], [0.25, 0.0, 0.0, 0.0, 10.02, 10.01, 0.0]);
+    }
+
+    #[test]
+    fn tables_in_flight_do_not_count() {
+        // Covers S3.
+        let version = sized(4, [40, 0, 0, 0, 0, 512, 2560]);
+        let options = LeveledOptions::default();
+        let mut in_flight = InFlight::new();
+        let plan = crate::pick(&version, &in_flight, &options, None).unwrap();
+        assert_eq!((plan.start_level, plan.output_level), (5, 6));
+        in_flight.reserve(&plan);
+        assert_eq!(scores(&version, &in_flight, &options), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn debt_counts_every_rewrite_on_the_way_down() {
+        let options = LeveledOptions::default();
+        let debt = |tables, mib| pending_bytes(&sized(tables, mib), &options) / MIB;
+        assert_eq!(debt(3, [192, 0, 0, 0, 0, 200, 2560]), 0);
+        // 256 come down onto 512: 768 rewritten, of which 512 go on, each dragging 2560 / 768 along.
+        assert_eq!(debt(4, [256, 0, 0, 0, 0, 512, 2560]), 256 + 512 + (512.0 * (1.0 + 2560.0 / 768.0)) as u64);
+        assert_eq!(debt(1, [10, 0, 0, 0, 0, 356, 2560]), (100.0 * (1.0 + 2560.0 / 356.0)) as u64);
+    }
+
+    #[test]
+    fn deletions_weigh_what_they_free() {
+        // 100 values of 40 bytes on average.
+        let values = with_stats(table(1, "a", "b", 5000), 100, 0, 4000);
+        let mixed = with_stats(table(2, "c", "d", 500), 10, 5, 0);
+        let mut deletions = with_stats(table(3, "e", "f", 500), 10, 8, 0);
+        deletions.compensated_range_deletion_bytes = 7;
+        let weights = Weights { value_bytes: 40 };
+        assert_eq!(weights.bytes(&values), 5000);
+        assert_eq!(weights.bytes(&mixed), 500);
+        assert_eq!(weights.bytes(&deletions), 500 + (2 * 8 - 10) * 40 * 2 + 7);
+        let version = version(vec![(6, values), (6, mixed), (6, deletions)]);
+        assert_eq!(Weights::of(&version).value_bytes, 4000 / 107);
+    }
+}
