@@ -95,3 +95,67 @@ impl BelowCursor<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{open_table, table};
+    use quickcheck::quickcheck;
+
+    fn two_levels() -> Below {
+        let upper = vec![table(1, "b", "d", 10), open_table(2, "f", "h", 20), table(3, "h", "i", 30)];
+        let lower = vec![table(4, "c", "e", 40), table(5, "p", "q", 50)];
+        Below::tables([upper, Vec::new(), lower].map(|level| level.into_iter().map(Arc::new).collect()).to_vec())
+    }
+
+    #[test]
+    fn a_key_may_be_below_where_a_table_covers_it() {
+        let below = two_levels();
+        let mut cursor = below.cursor();
+        let covered: String = ('a'..='z').filter(|key| cursor.may_hold(key.to_string().as_bytes())).collect();
+        assert_eq!(covered, "bcdefghipq");
+        assert!(Below::unknown().cursor().may_hold(b"a") && !Below::tables(Vec::new()).cursor().may_hold(b"a"));
+    }
+
+    #[test]
+    fn parts_are_what_tables_cover_and_a_tombstone_frees_whole_tables() {
+        let below = two_levels();
+        let parts = |start: &str, end: &str| -> Vec<(String, String)> {
+            let text = |key: Vec<u8>| String::from_utf8(key).unwrap();
+            below.parts(start.as_bytes(), end.as_bytes()).into_iter().map(|(a, b)| (text(a), text(b))).collect()
+        };
+        let expected = [("b", "e\0"), ("f", "i\0"), ("p", "q\0")].map(|(a, b)| (a.to_string(), b.to_string()));
+        assert_eq!(parts("a", "z"), expected);
+        assert_eq!(parts("d", "ee"), [("d".to_string(), "e\0".to_string())]);
+        assert_eq!(parts("j", "p"), []);
+        assert_eq!(below.bytes_within(b"a", b"z"), 150);
+        assert_eq!(below.bytes_within(b"c", b"g"), 40);
+        assert_eq!(Below::unknown().parts(b"a", b"b"), [(b"a".to_vec(), b"b".to_vec())]);
+    }
+
+    quickcheck! {
+        fn points_and_parts_agree(tables: Vec<(u8, u8, bool)>, start: u8, end: u8) -> bool {
+            // R6 of `retain.rs` needs this: a key is covered by a part iff it may be below.
+            let levels = tables.chunks(3).map(|level| {
+                let mut bounds: Vec<(u8, u8, bool)> = level.to_vec();
+                bounds.iter_mut().for_each(|table| *table = (table.0.min(table.1) / 2, table.0.max(table.1) / 2 + 1, table.2));
+                bounds.sort();
+                bounds.dedup_by(|next, last| next.0 <= last.1);
+                let text = |key: u8| format!("{key:03}");
+                bounds.into_iter().map(|(first, last, open)| Arc::new(match open {
+                    true => open_table(1, &text(first), &text(last), 1),
+                    false => table(1, &text(first), &text(last), 1),
+                })).collect()
+            });
+            let below = Below::tables(levels.collect());
+            let text = |key: u8| format!("{key:03}").into_bytes();
+            let parts = below.parts(&text(start), &text(end));
+            let mut cursor = below.cursor();
+            parts.is_sorted_by(|a, b| a.1 < b.0) && (0..=255).all(|key| {
+                let in_part = parts.iter().any(|(from, to)| *from <= text(key) && text(key) < *to);
+                let below = cursor.may_hold(&text(key));
+                in_part == (below && (start..end).contains(&key))
+            })
+        }
+    }
+}

@@ -111,3 +111,65 @@ impl<'a> Cutter<'a> {
         self.crossed = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::table;
+
+    /// Grandparents of 100 bytes over `b..d`, `f..h`, `j..l`, `n..p`.
+    fn grandparents() -> Vec<Arc<TableMeta>> {
+        [("b", "d"), ("f", "h"), ("j", "l"), ("n", "p")]
+            .map(|(first, last)| Arc::new(table(1, first, last, 100)))
+            .to_vec()
+    }
+
+    /// Walks `steps` of (key, size of the open table before it) and names the keys before which it was cut.
+    fn check(grandparents: &[Arc<TableMeta>], target: u64, job_bytes_max: u64, steps: &[(&str, u64)], expected: &str) {
+        let mut cutter = Cutter::new(Cut::Leveled { table_bytes_target: target, job_bytes_max, grandparents });
+        assert!(!cutter.cut_before(b"a", None), "the first key opens a table");
+        let cut = |&&(key, bytes): &&(&str, u64)| cutter.cut_before(key.as_bytes(), Some(bytes));
+        let cuts: Vec<&str> = steps.iter().filter(cut).map(|(key, _)| *key).collect();
+        assert_eq!(cuts.join(" "), expected, "{steps:?}");
+    }
+
+    #[test]
+    fn without_grandparents_tables_have_the_target_size() {
+        check(&[], 1000, u64::MAX, &[("b", 500), ("c", 999), ("d", 1000), ("e", 500)], "d");
+    }
+
+    #[test]
+    fn with_grandparents_a_table_may_grow_to_twice_the_target_to_end_at_a_boundary() {
+        let all = grandparents();
+        check(&all, 1000, u64::MAX, &[("aa", 1500), ("ab", 1999), ("ac", 2000)], "ac");
+        // 50 % and 5 % for each boundary behind: 550 suffice where one was crossed, 600 where two were.
+        check(&all, 1000, u64::MAX, &[("b", 549)], "");
+        check(&all, 1000, u64::MAX, &[("b", 550)], "b");
+        check(&all, 1000, u64::MAX, &[("b", 100), ("e", 599)], "");
+        check(&all, 1000, u64::MAX, &[("b", 100), ("e", 600)], "e");
+        // Inside of a grandparent there is no boundary to end at.
+        check(&all, 1000, u64::MAX, &[("b", 100), ("c", 900)], "");
+    }
+
+    #[test]
+    fn a_whole_grandparent_that_a_key_skips_is_left_to_be_moved_past() {
+        let all = grandparents();
+        // From gap to gap: 100 bytes skipped are more than 700 / 8, but not than 1000 / 8.
+        check(&all, 700, u64::MAX, &[("e", 0), ("i", 100)], "e i");
+        check(&all, 1000, u64::MAX, &[("e", 0), ("i", 100)], "");
+        // From inside one to inside the next nothing is skipped.
+        check(&all, 700, u64::MAX, &[("c", 0), ("g", 100)], "");
+    }
+
+    #[test]
+    fn a_table_does_not_overlap_more_than_a_job_takes() {
+        let all = grandparents();
+        check(&all, 1000, 350, &[("c", 0), ("g", 100), ("k", 100), ("o", 100)], "k");
+    }
+
+    #[test]
+    fn level_0_is_never_cut() {
+        let mut cutter = Cutter::new(Cut::Never);
+        assert!(!cutter.cut_before(b"a", None) && !cutter.cut_before(b"b", Some(u64::MAX)));
+    }
+}

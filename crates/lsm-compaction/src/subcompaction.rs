@@ -17,14 +17,46 @@ pub(crate) fn boundaries(mut anchors: Vec<Anchor>, parts: usize, bytes_min: u64)
     let share = (total / parts as u64).max(bytes_min).max(1);
     anchors.sort_by(|a, b| a.user_key.cmp(&b.user_key));
     let mut boundaries: Vec<Vec<u8>> = Vec::new();
-    let mut sum = 0;
-    let mut next = share;
+    let (mut part, mut rest) = (0, total);
     for anchor in anchors {
-        sum += anchor.bytes;
-        if sum > next && boundaries.len() + 1 < parts && boundaries.last() != Some(&anchor.user_key) {
-            next += share;
+        part += anchor.bytes;
+        rest -= anchor.bytes;
+        if rest == 0 || boundaries.len() + 1 == parts {
+            break;
+        }
+        if part >= share && boundaries.last() != Some(&anchor.user_key) {
             boundaries.push(anchor.user_key);
+            part = 0;
         }
     }
     boundaries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(anchors: &[(&str, u64)], parts: usize, bytes_min: u64, expected: &[&str]) {
+        let anchors = anchors.iter().map(|&(key, bytes)| Anchor { user_key: key.into(), bytes }).collect();
+        let expected: Vec<Vec<u8>> = expected.iter().map(|&key| key.into()).collect();
+        assert_eq!(boundaries(anchors, parts, bytes_min), expected);
+    }
+
+    #[test]
+    fn boundaries_stand_where_a_share_is_complete() {
+        let two_tables = [("b", 10), ("d", 10), ("f", 10), ("a", 10), ("c", 10), ("e", 10)];
+        check(&two_tables, 1, 0, &[]);
+        check(&two_tables, 2, 0, &["c"]);
+        check(&two_tables, 3, 0, &["b", "d"]);
+        check(&two_tables, 100, 0, &["a", "b", "c", "d", "e"]);
+        // Parts of less than the minimum are not worth a thread.
+        check(&two_tables, 100, 25, &["c"]);
+        check(&two_tables, 100, 60, &[]);
+    }
+
+    #[test]
+    fn one_key_with_many_bytes_is_one_boundary() {
+        check(&[("a", 1), ("k", 50), ("k", 50), ("z", 1)], 4, 0, &["k"]);
+        check(&[], 4, 0, &[]);
+    }
 }

@@ -66,3 +66,74 @@ impl Kept {
         self.tombstones[..count].iter().filter_map(|tombstone| clip(tombstone, from, to)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{open_table, table};
+    use quickcheck::quickcheck;
+    use std::sync::Arc;
+
+    fn tombstone(start: &str, end: &str, seq: u64) -> RangeTombstone {
+        RangeTombstone { start: start.into(), end: end.into(), seq: SeqNo::new(seq) }
+    }
+
+    fn print(tombstones: &[RangeTombstone]) -> Vec<String> {
+        let print =
+            |one: &RangeTombstone| format!("{}..{}@{}", one.start.escape_ascii(), one.end.escape_ascii(), one.seq);
+        tombstones.iter().map(print).collect()
+    }
+
+    #[test]
+    fn a_tombstone_counts_inside_its_tables_bounds() {
+        // Covers D1.
+        let stored = RangeTombstones::new(vec![tombstone("a", "z", 9), tombstone("x", "z", 8)]);
+        let clipped = |table| print(&of_table(&stored, &table, &[SeqNo::MAX]));
+        assert_eq!(clipped(table(1, "c", "f", 1)), [r"c..f\x00@9"]);
+        assert_eq!(clipped(open_table(1, "c", "f", 1)), ["c..f@9"]);
+        assert_eq!(clipped(table(1, "za", "zz", 1)), [""; 0]);
+    }
+
+    #[test]
+    fn only_what_every_snapshot_sees_goes_where_nothing_is_below() {
+        // Covers D2.
+        let all = RangeTombstones::new(vec![tombstone("a", "z", 5), tombstone("a", "z", 15)]);
+        let below = Below::tables(vec![vec![Arc::new(open_table(1, "f", "h", 1))]]);
+        let kept = |snapshots: &[u64], below: &Below| {
+            let snapshots: Vec<SeqNo> = snapshots.iter().map(|&seq| SeqNo::new(seq)).collect();
+            print(&Kept::new(&all, &crate::write::stripes(&snapshots), below, (None, None)).parts(None, None))
+        };
+        assert_eq!(kept(&[], &below), ["f..h@15"]);
+        assert_eq!(kept(&[10], &below), ["a..z@15", "f..h@5"]);
+        assert_eq!(kept(&[4], &below), ["a..z@15"]);
+        assert_eq!(kept(&[4, 10], &below), ["a..z@15", "a..z@5"]);
+        assert_eq!(kept(&[], &Below::unknown()), ["a..z@15"]);
+        assert_eq!(kept(&[], &Below::tables(Vec::new())), [""; 0]);
+    }
+
+    quickcheck! {
+        fn parts_lose_nothing(ranges: Vec<(u8, u8, u8)>, cuts: Vec<u8>) -> bool {
+            // Covers D3.
+            let tombstones = ranges.iter().map(|&(start, end, seq)| RangeTombstone {
+                start: vec![start], end: vec![end], seq: SeqNo::new(seq.into()),
+            });
+            let all = RangeTombstones::new(tombstones.collect());
+            let stripes = [SeqNo::new(100), SeqNo::MAX];
+            let kept = Kept::new(&all, &stripes, &Below::unknown(), (None, None));
+            let mut cuts: Vec<[u8; 1]> = cuts.into_iter().map(|cut| [cut]).collect();
+            cuts.sort_unstable();
+            let mut from: Option<&[u8]> = None;
+            let mut parts = Vec::new();
+            for to in cuts.iter().map(|cut| Some(&cut[..])).chain([None]) {
+                let part = kept.parts(from, to);
+                if !part.iter().all(|one| from.is_none_or(|from| one.start.as_slice() >= from) && to.is_none_or(|to| one.end.as_slice() <= to)) {
+                    return false;
+                }
+                parts.extend(part);
+                from = to;
+            }
+            let joined = RangeTombstones::new(parts);
+            (0..=255).all(|key| stripes.iter().all(|&at| joined.newest(&[key], at) == all.newest(&[key], at)))
+        }
+    }
+}

@@ -242,13 +242,15 @@ impl Simulation {
         let mut content = BTreeMap::new();
         for step in 0..1 + seed % 23 {
             // Sometimes a dense run of keys, sometimes keys all over.
-            let key = if seed % 3 == 0 { seed / 7 + step } else { seed.wrapping_mul(step.wrapping_mul(31) + 7) } % 4096;
+            let key =
+                if seed.is_multiple_of(3) { seed / 7 + step } else { seed.wrapping_mul(step.wrapping_mul(31) + 7) }
+                    % 4096;
             self.next += 1;
             content.insert(key, self.next);
             self.latest.insert(key, self.next);
         }
         let mut table = self.build(content, self.version.epoch_max() + 1);
-        table.marked_for_compaction = seed % 11 == 0;
+        table.marked_for_compaction = seed.is_multiple_of(11);
         table.stats.set(TableStats { entries: 10, deletions: u64::from(seed % 5), ..TableStats::default() }).unwrap();
         self.apply(VersionEdit { added: vec![(0, Arc::new(table))], ..VersionEdit::default() });
     }
@@ -403,7 +405,7 @@ fn a_range_is_compacted_to_its_bottom_beside_other_jobs() {
             }
         }
         let bounds = [from.min(to) % 5000, from.max(to) % 5000].map(|key| key.to_be_bytes().to_vec());
-        let (from, to) = (Some(&bounds[0][..]), Some(&bounds[1][..]).filter(|_| rewrite % 2 == 0));
+        let (from, to) = (Some(&bounds[0][..]), Some(&bounds[1][..]).filter(|_| rewrite.is_multiple_of(2)));
         let rewrite = [BottomRewrite::Never, BottomRewrite::Deletions, BottomRewrite::Always][rewrite as usize % 3];
         let mut range = RangeCompaction::new(&store.version, &small(), from, to, rewrite);
         for _ in 0..10_000 {
