@@ -77,7 +77,8 @@ impl WriteBatch {
         put, put_cf => Value, value;
         /// Adds a deletion.
         delete, delete_cf => Deletion, ;
-        /// Adds a deletion of a key that was put exactly once since it was last deleted.
+        /// Adds a deletion of a key that was put exactly once since its last single deletion, and never
+        /// deleted in another way or merged (see [`crate::Db::single_delete`]).
         single_delete, single_delete_cf => SingleDeletion, ;
         /// Adds an operand for the merge operator.
         merge, merge_cf => Merge, operand;

@@ -101,15 +101,22 @@ impl Store {
                 log.sync_all().map_err(|error| self.log_failed(&log, error))?;
             }
         }
+        let log_number = self.oldest_log_after(family, flushed);
+        // A family that holds nothing keeps its old log number in the manifest, so it is said apart which
+        // logs nobody needs: they are removed after this edit, and must not be missed.
+        let families = self.families.load();
+        let others = families.values().filter(|other| other.id != family.id);
+        let min_log_to_keep = others.map(|other| other.view.load().oldest_log()).fold(log_number, FileNumber::min);
         let edit = VersionEdit {
             family: family.id,
             added: tables.iter().map(|table| (0, Arc::clone(table))).collect(),
-            log_number: Some(self.oldest_log_after(family, flushed)),
+            log_number: Some(log_number),
+            min_log_to_keep: Some(min_log_to_keep),
             last_seq: Some(flushed.last_seq),
             ..VersionEdit::default()
         };
         self.install(family, edit, 1)?;
-        self.logs.release(self.oldest_log());
+        self.logs.release(min_log_to_keep);
         Ok(())
     }
 

@@ -281,7 +281,7 @@ impl Store {
     ) -> Result<Wal> {
         let options = WalOptions { access: self.options.log_access, segment_bytes_initial: LOG_BYTES_INITIAL };
         let (predecessor_fact, predecessor) = predecessor.unzip();
-        let manifest = self.manifest_fact.lock().clone();
+        let manifest = *self.manifest_fact.lock();
         let facts = Facts { predecessor: predecessor_fact, manifest, identity: Some(self.db_id.clone()) };
         let origin = Origin { facts, next_seq, predecessor, recycled };
         Ok(Wal::create(Arc::clone(&self.options.fs), &self.directory, number, &options, origin)?)

@@ -59,8 +59,9 @@ macro_rules! write_calls {
                 self.writer().write(lsm_core::Kind::Deletion, key.as_ref(), &[])
             }
 
-            /// Deletes `key`, which was put exactly once since it was last deleted: cheaper than
-            /// `delete`, and without meaning for a key that was put more often.
+            /// Deletes `key`, which was put exactly once since its last single deletion, and was never
+            /// deleted in another way or merged: the deletion then goes together with the put, long before it
+            /// reaches the bottom. For keys written otherwise older values may come back, as in RocksDB.
             ///
             /// # Errors
             /// As for `put`.
