@@ -5,7 +5,7 @@
 //! W2. Nothing is appended behind a record that may be torn: when a disk was full, the next edit goes into a fresh
 //!     manifest. After any other failure from which recovery may find the edit or not (an append, a sync, a step towards
 //!     the new `CURRENT`) nothing is written any more.
-//! W3. Every edit carries the next file number, so a number in it or before it is never given out again.
+//! W3. Every append carries the next file number, so a number in it or before it is never given out again.
 //! W4. What recovery would refuse is not written.
 
 use std::io;
@@ -75,10 +75,9 @@ impl Manifest {
     pub fn create_sharing(
         fs: Arc<dyn Fs>,
         directory: &Path,
-        mut state: State,
+        state: State,
         numbers: Arc<FileNumbers>,
     ) -> Result<Manifest> {
-        state.next_file = state.next_file.max(numbers.next());
         match write_fresh(&*fs, directory, &numbers, state) {
             Ok((records, state)) => {
                 let fresh_bytes = state.manifest_bytes;
@@ -167,7 +166,8 @@ impl Manifest {
     fn complete(&self, mut edits: Vec<VersionEdit>) -> Vec<VersionEdit> {
         let in_tables = edits.iter().flat_map(|edit| &edit.added).map(|(_, table)| table.largest_seq);
         let last_seq = edits.iter().filter_map(|edit| edit.last_seq).chain(in_tables).max();
-        let next_file = edits.iter().filter_map(|edit| edit.next_file).chain([self.numbers.next()]).max();
+        let next_file = edits.iter().filter_map(|edit| edit.next_file).chain([self.state.next_file]).max();
+        self.numbers.raise_to(next_file.expect("the chain has an end"));
         for edit in &mut edits {
             (edit.next_file, edit.last_seq, edit.group_remaining) = (None, None, None);
             if matches!(edit.family_change, Some(FamilyChange::Add(_))) {
@@ -181,7 +181,7 @@ impl Manifest {
         let first = edits.first_mut().expect("the caller has edits");
         first.prev_log = Some(FileNumber(0));
         first.last_seq = last_seq.max(Some(self.state.last_seq));
-        first.next_file = next_file;
+        first.next_file = Some(self.numbers.next());
         group::mark(&mut edits);
         edits
     }
@@ -194,6 +194,7 @@ fn write_fresh(
     numbers: &FileNumbers,
     mut state: State,
 ) -> Result<(RecordWriter<Output>, State), Failure> {
+    numbers.raise_to(state.next_file);
     let (number, file) = create_file(fs, directory, numbers).map_err(Failure::Undone)?;
     let path = FileKind::Manifest(number).path(directory);
     state.next_file = numbers.next();

@@ -26,6 +26,11 @@ impl FileNumbers {
         FileNumber(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Gives out no number below `next` from now on.
+    pub(crate) fn raise_to(&self, next: u64) {
+        self.next.fetch_max(next, Ordering::Relaxed);
+    }
+
     /// The number that the next file will get.
     pub fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed)

@@ -127,3 +127,18 @@ fn file_numbers_are_never_given_out_twice() {
     assert!(again.state().manifest > used[4]);
     assert!(again.numbers().allocate() > again.state().manifest);
 }
+
+#[test]
+fn numbers_shared_with_recovery_catch_up_with_the_state() {
+    // Covers W3.
+    let fs = empty();
+    let numbers = create(&fs).numbers().clone();
+    let mut state = read(&fs).unwrap();
+    state.mark_used(FileNumber(500));
+    let shared = Arc::new(fs.clone());
+    let mut manifest = Manifest::create_sharing(shared, Path::new(STORE), state, numbers.clone()).unwrap();
+    assert!(manifest.state().manifest > FileNumber(500));
+    manifest.apply(vec![VersionEdit { next_file: Some(900), ..VersionEdit::default() }]).unwrap();
+    assert!(numbers.allocate() >= FileNumber(900));
+    assert_eq!(read(&fs).unwrap(), *manifest.state());
+}
