@@ -19,7 +19,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{self, AtomicU64, Ordering};
 
 /// What positions count, and the alignment of everything in an arena.
 pub(crate) const UNIT_BYTES: usize = 8;
@@ -92,14 +92,13 @@ impl Arena {
     /// The next `bytes` (a multiple of the unit), for the caller alone.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Region, ArenaFull> {
         let full = ArenaFull { needed: bytes, capacity: self.capacity };
-        // Relaxed: the mark orders nothing but itself; contents are published by links.
         let mut mark = self.mark.0.load(Ordering::Relaxed);
         loop {
             // A frozen mark is larger than any capacity, so one comparison covers A2 and A3.
             let end = mark.checked_add(bytes as u64).filter(|&end| end <= self.capacity as u64).ok_or(full)?;
             debug_assert_eq!(bytes % UNIT_BYTES, 0, "positions count units");
-            match self.mark.0.compare_exchange_weak(mark, end, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Ok(Region { arena: Arc::clone(self), start: mark as usize, end: end as usize }),
+            match sync::advance(&self.mark.0, mark, end) {
+                Ok(()) => return Ok(Region { arena: Arc::clone(self), start: mark as usize, end: end as usize }),
                 Err(found) => mark = found,
             }
         }

@@ -24,7 +24,7 @@ use crate::height::Heights;
 use crate::node::HEAD_BYTES;
 use crate::reservation::{EntrySize, Reservation, bytes_of};
 use crate::skiplist::{Node, SkipList};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{self, AtomicUsize, Ordering};
 
 /// Bytes of an arena before its first entry: the null position and the heads of two lists.
 const EMPTY_BYTES: usize = UNIT_BYTES + 2 * HEAD_BYTES;
@@ -244,7 +244,7 @@ impl Memtable {
         &self.ranges
     }
 
-    /// Counts an entry that has been linked.
+    /// Counts an entry that has been linked (B2).
     pub(crate) fn count(&self, kind: Kind) {
         self.len.fetch_add(1, Ordering::Relaxed);
         match kind {
@@ -252,10 +252,7 @@ impl Memtable {
             Kind::Deletion | Kind::SingleDeletion => {
                 self.deletions.fetch_add(1, Ordering::Relaxed);
             }
-            // Release: whoever reads this count finds the entry in the list (B2).
-            Kind::RangeDeletion => {
-                self.range_tombstones.fetch_add(1, Ordering::Release);
-            }
+            Kind::RangeDeletion => sync::count(&self.range_tombstones),
         }
     }
 }

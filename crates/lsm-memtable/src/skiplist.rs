@@ -151,7 +151,7 @@ impl SkipList {
                 // A node has all levels below its height, so nothing is known of the levels above either.
                 break;
             }
-            shared.store(own.to_bits(), Order::Release);
+            sync::leave(shared, own.to_bits());
         }
     }
 

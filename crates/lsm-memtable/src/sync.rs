@@ -15,25 +15,53 @@ pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// to whoever reads `new` with Acquire. False if `slot` no longer held `expected`.
 ///
 /// The failure order is Relaxed, since the value found is never used: the caller searches again.
-#[cfg(not(loom))]
 #[inline]
 pub(crate) fn publish(slot: &AtomicU64, expected: u64, new: u64) -> bool {
+    #[cfg(loom)]
+    match mutant::planted() {
+        Some(mutant::Mutant::RelaxedPublish) => {
+            return slot.compare_exchange(expected, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        }
+        Some(mutant::Mutant::StoreInsteadOfExchange) => {
+            slot.store(new, Ordering::Release);
+            return true;
+        }
+        _ => {}
+    }
     slot.compare_exchange(expected, new, Ordering::Release, Ordering::Relaxed).is_ok()
 }
 
-#[cfg(loom)]
-pub(crate) fn publish(slot: &AtomicU64, expected: u64, new: u64) -> bool {
-    use mutant::Mutant;
-    match mutant::planted() {
-        None => slot.compare_exchange(expected, new, Ordering::Release, Ordering::Relaxed).is_ok(),
-        Some(Mutant::RelaxedPublish) => {
-            slot.compare_exchange(expected, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        }
-        Some(Mutant::StoreInsteadOfExchange) => {
-            slot.store(new, Ordering::Release);
-            true
-        }
+/// Leaves `value` in `slot` for whoever reads it with Acquire, whatever was there.
+#[inline]
+pub(crate) fn leave(slot: &AtomicU64, value: u64) {
+    #[cfg(loom)]
+    if mutant::planted() == Some(mutant::Mutant::RelaxedFinger) {
+        return slot.store(value, Ordering::Relaxed);
     }
+    slot.store(value, Ordering::Release);
+}
+
+/// Counts one more; whoever reads the count with Acquire sees what was done before.
+#[inline]
+pub(crate) fn count(counter: &AtomicUsize) {
+    #[cfg(loom)]
+    if mutant::planted() == Some(mutant::Mutant::RelaxedCount) {
+        counter.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    counter.fetch_add(1, Ordering::Release);
+}
+
+/// Moves a fill mark from `mark` to `end`, or says where it stands now. It orders nothing but itself:
+/// what is filled is published by links.
+#[inline]
+pub(crate) fn advance(slot: &AtomicU64, mark: u64, end: u64) -> Result<(), u64> {
+    #[cfg(loom)]
+    if mutant::planted() == Some(mutant::Mutant::StoreInsteadOfExchange) {
+        slot.store(end, Ordering::Relaxed);
+        return Ok(());
+    }
+    slot.compare_exchange_weak(mark, end, Ordering::Relaxed, Ordering::Relaxed).map(|_| ())
 }
 
 /// Bugs that the loom models plant to show that they would be found.
@@ -41,12 +69,16 @@ pub(crate) fn publish(slot: &AtomicU64, expected: u64, new: u64) -> bool {
 pub mod mutant {
     use std::cell::Cell;
 
-    /// A bug in how a node is linked.
+    /// An ordering that is too weak, or a step that is not atomic.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub enum Mutant {
         /// A link is published without Release: a reader may see a node before its contents.
         RelaxedPublish,
-        /// A link is stored without looking: one of two neighbours inserted at once is lost.
+        /// A finger is left without Release.
+        RelaxedFinger,
+        /// A range deletion is counted without Release.
+        RelaxedCount,
+        /// A link or the fill mark is stored without looking: one of two writers is overwritten.
         StoreInsteadOfExchange,
     }
 
