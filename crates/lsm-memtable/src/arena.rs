@@ -166,20 +166,6 @@ impl Arena {
             unsafe { AtomicU64::from_ptr(place.cast().as_ptr()) }
         }
     }
-
-    /// Asks the processor to fetch what lies around byte `at`. Any `at` is fine.
-    #[inline]
-    pub(crate) fn prefetch(&self, at: usize) {
-        #[cfg(all(target_arch = "x86_64", not(loom)))]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let address = self.base.as_ptr().wrapping_add(at);
-            // SAFETY: a prefetch is a hint and faults on no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(loom))))]
-        let _ = at;
-    }
 }
 
 impl Drop for Arena {

@@ -10,6 +10,7 @@
 //! | `memtable` | the public face: reserve, get, cursor, tombstones, freeze |
 //! | `reservation` | room for a batch, of exact size |
 //! | `cursor` | the entries in order, both ways |
+//! | `filter` | which keys are certainly absent |
 //! | `skiplist` | order, search and concurrent insertion |
 //! | `link`, `node`, `height` | how an entry lies in the arena |
 //! | `arena` | the memory and who owns which part of it |
@@ -49,6 +50,7 @@
 
 mod arena;
 mod cursor;
+mod filter;
 mod height;
 mod link;
 mod memtable;

@@ -20,6 +20,7 @@ use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 
 use crate::arena::{Arena, ArenaFull, UNIT_BYTES};
 use crate::cursor::MemtableCursor;
+use crate::filter::Filter;
 use crate::height::Heights;
 use crate::node::HEAD_BYTES;
 use crate::reservation::{EntrySize, Reservation, bytes_of};
@@ -59,6 +60,7 @@ pub struct Memtable {
     arena: Arc<Arena>,
     points: Arc<SkipList>,
     ranges: Arc<SkipList>,
+    filter: Filter,
     len: AtomicUsize,
     deletions: AtomicUsize,
     range_tombstones: AtomicUsize,
@@ -75,7 +77,8 @@ struct CountedTombstones {
 impl Memtable {
     /// An empty memtable of `capacity` bytes of heap memory, or what it takes to be empty if that is more.
     ///
-    /// The system gives the memory page by page as it is first used.
+    /// The system gives the memory page by page as it is first used. A filter of 1/128 of the capacity
+    /// comes on top.
     pub fn new(capacity: usize) -> Memtable {
         // The start of a byte vector may have to be aligned.
         Memtable::with_memory(Box::new(vec![0_u8; capacity.max(EMPTY_BYTES) + UNIT_BYTES - 1]))
@@ -105,6 +108,7 @@ impl Memtable {
         Memtable {
             points: Arc::new(list(common_prefix)),
             ranges: Arc::new(list(common_prefix)),
+            filter: Filter::for_capacity(arena.capacity()),
             len: AtomicUsize::new(0),
             deletions: AtomicUsize::new(0),
             range_tombstones: AtomicUsize::new(0),
@@ -133,6 +137,9 @@ impl Memtable {
     /// The newest point entry of `user_key` that is not newer than `visible`. Range deletions are not
     /// looked at.
     pub fn get(&self, user_key: &[u8], visible: SeqNo) -> Option<Found<'_>> {
+        if !self.filter.may_contain(user_key) {
+            return None;
+        }
         let node = self.points.at_or_behind(user_key, key::pack_trailer(visible, Kind::SEEK))?;
         let internal_key = node.internal_key();
         (key::user_key(internal_key) == user_key).then(|| Found {
@@ -234,6 +241,10 @@ impl Memtable {
         let (first, last) = (key::user_key(first.internal_key()), key::user_key(last.internal_key()));
         let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         first[..shared].to_vec()
+    }
+
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     pub(crate) fn points(&self) -> &SkipList {

@@ -67,6 +67,7 @@ impl Reservation {
         let (list, finger) = match kind {
             Kind::RangeDeletion => (self.memtable.ranges(), &mut self.ranges),
             Kind::Value | Kind::Deletion | Kind::Merge | Kind::SingleDeletion => {
+                self.memtable.filter().add(user_key);
                 (self.memtable.points(), &mut self.points)
             }
         };

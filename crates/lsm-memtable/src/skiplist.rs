@@ -291,12 +291,7 @@ impl<'l> Node<'l> {
     /// The entry that follows.
     #[inline]
     pub(crate) fn next(self) -> Option<Node<'l>> {
-        let next = self.list.node(self.list.follow(self.offset, 0).node());
-        if let Some(node) = next {
-            // A scan waits for the node after the next one; let it be on its way meanwhile.
-            self.list.arena.prefetch(node.offset.byte());
-        }
-        next
+        self.list.node(self.list.follow(self.offset, 0).node())
     }
 }
 
