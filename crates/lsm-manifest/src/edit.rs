@@ -177,8 +177,8 @@ impl VersionEdit {
         }
     }
 
-    /// Under tags of this store's own: RocksDB (7.8 to 9.9 at least) crashes when it opens a directory read-only whose
-    /// manifest lists logs under RocksDB's tags, unless it is told to track logs, which is not the default.
+    /// Under tags of this store's own: RocksDB 7.8.3 crashes when it opens a directory read-only whose manifest lists
+    /// logs under RocksDB's tags, unless it is told to track logs, which is not the default.
     fn encode_wal_fields(&self, out: &mut Vec<u8>) {
         for addition in &self.wal_additions {
             let mut content = Vec::new();
