@@ -140,10 +140,20 @@ impl Background {
         self.closing.store(true, Ordering::Release);
         self.wake();
         self.wait_for_state(|state| state.flushing.is_empty() && state.compactions == 0);
+        self.end_runtime();
+    }
+
+    fn end_runtime(&self) {
         if let Some(runtime) = self.runtime.lock().take() {
             // Not a plain drop, which may not happen inside of an asynchronous task.
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.end_runtime();
     }
 }
 

@@ -20,7 +20,8 @@
 use crate::family::Family;
 use crate::options::MEMTABLES_MAX;
 use crate::store::{Families, Store};
-use crate::{Durability, Error, Result, WriteOptions};
+use crate::view::View;
+use crate::{Durability, Error, ErrorKind, Result, WriteOptions};
 use lsm_core::batch::{Entry, Record};
 use lsm_core::{ColumnFamilyId, SeqNo, WriteBatch};
 use lsm_memtable::{EntrySize, Memtable, Reservation};
@@ -36,6 +37,8 @@ pub(crate) struct Writer {
     pub(crate) wal: Wal,
     /// Whether anything since the last flush of all families is in no log.
     pub(crate) unlogged: bool,
+    /// What all memtables take at most, counted anew now and then; of use with several families.
+    pub(crate) memtable_bytes: usize,
 }
 
 /// A batch that has its sequence numbers, its place in the log, and room in memtables.
@@ -108,12 +111,18 @@ impl Store {
             self.health.check_writable()?;
             let writer = guard.as_mut().ok_or_else(Error::closed)?;
             let families = self.families.load();
+            if families.len() > 1 && !self.relieve(writer, batch.byte_size())? {
+                drop(guard);
+                self.wait_for_memtable(|| self.memtable_bytes() > self.options.memtable_bytes_max(), no_stall)?;
+                continue;
+            }
             let parts = match reserve(&families, batch)? {
                 Ok(parts) => parts,
                 Err(full) if self.rotate(writer, &full)? => continue,
                 Err(full) => {
                     drop(guard);
-                    self.wait_for_memtable(&full, no_stall)?;
+                    let is_crowded = |full: &Full| full.family.view.load().frozen.len() + 1 >= MEMTABLES_MAX;
+                    self.wait_for_memtable(|| full.iter().any(is_crowded), no_stall)?;
                     continue;
                 }
             };
@@ -181,22 +190,59 @@ impl Store {
         for family in self.families.load().values() {
             let view = family.view.load();
             if !family.is_dirty() {
-                family.update(|view| crate::view::View { active_log: log, ..view.clone() });
+                family.update(|view| View { active_log: log, ..view.clone() });
             } else if oldest_allowed.is_some_and(|oldest| view.active_log < oldest) && view.frozen.is_empty() {
                 freeze_active(family, writer, 0);
             }
         }
     }
 
-    fn wait_for_memtable(&self, full: &[Full], no_stall: bool) -> Result<()> {
-        let crowded = || full.iter().any(|full| full.family.view.load().frozen.len() + 1 >= MEMTABLES_MAX);
+    /// Waits while `crowded` says that there is no room for another memtable.
+    fn wait_for_memtable(&self, crowded: impl Fn() -> bool, no_stall: bool) -> Result<()> {
         self.pacer.wait_for_change(
             "all memtables wait for their flush",
             no_stall,
             crowded,
             || self.background.help(),
-            || self.health.check_writable(),
+            || self.check_flushes(),
         )
+    }
+
+    /// A full disk is an error to writers that wait for a flush, not a wait without end.
+    fn check_flushes(&self) -> Result<()> {
+        self.health.check_writable()?;
+        match self.background.blocked() {
+            Some(error) if error.kind() == ErrorKind::NoSpace => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Freezes the largest active memtable once all memtables together take more than their share of the
+    /// memory budget; false if flushes have to catch up first. With one column family its own limit comes first.
+    fn relieve(self: &Arc<Self>, writer: &mut Writer, added_bytes: usize) -> Result<bool> {
+        writer.memtable_bytes += added_bytes;
+        let bytes_max = self.options.memtable_bytes_max();
+        if writer.memtable_bytes <= bytes_max {
+            return Ok(true);
+        }
+        writer.memtable_bytes = self.memtable_bytes();
+        if writer.memtable_bytes > bytes_max {
+            let families = self.families.load();
+            let views = families.values().map(|family| (family, family.view.load()));
+            let free = views.filter(|(family, view)| family.is_dirty() && view.frozen.len() + 1 < MEMTABLES_MAX);
+            if let Some((family, _)) = free.max_by_key(|(_, view)| view.active.bytes_used()) {
+                self.rotate(writer, &[Full { family: Arc::clone(family), needed_bytes: 0 }])?;
+            }
+        }
+        Ok(writer.memtable_bytes <= bytes_max + self.options.write_buffer_bytes())
+    }
+
+    fn memtable_bytes(&self) -> usize {
+        let used = |family: &Arc<Family>| {
+            let view = family.view.load();
+            view.memtables().map(|memtable| memtable.bytes_used()).sum::<usize>()
+        };
+        self.families.load().values().map(used).sum()
     }
 }
 
@@ -208,7 +254,7 @@ fn freeze_active(family: &Family, writer: &Writer, needed_bytes: usize) {
     let dirty = family.take_dirty();
     family.update(|view| match dirty {
         true => view.rotated(fresh, log, last_seq),
-        false => crate::view::View { active: fresh, active_log: log, ..view.clone() },
+        false => View { active: fresh, active_log: log, ..view.clone() },
     });
 }
 

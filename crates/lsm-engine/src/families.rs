@@ -46,6 +46,7 @@ impl Store {
             ..VersionEdit::default()
         };
         manifest.apply(vec![edit]).map_err(|error| self.fail(error))?;
+        self.note_manifest(manifest.state())?;
         self.forget_foreign_options();
         let buffer_bytes = self.options.write_buffer_bytes();
         let view = View::new(Arc::default(), &self.tables, Arc::new(Memtable::new(buffer_bytes)), log);
@@ -67,6 +68,7 @@ impl Store {
         }
         let edit = VersionEdit { family: family.id, family_change: Some(FamilyChange::Drop), ..VersionEdit::default() };
         manifest.apply(vec![edit]).map_err(|error| self.fail(error))?;
+        self.note_manifest(manifest.state())?;
         self.forget_foreign_options();
         family.mark_dropped();
         self.set_families(|families| {

@@ -145,7 +145,7 @@ impl Store {
                 // Without a failure of the manifest nothing happened, and the job may be tried again.
                 return Err(if manifest.failure().is_some() { self.fail(error) } else { Error::from(error) });
             }
-            self.note_manifest(manifest.state());
+            self.note_manifest(manifest.state())?;
             let version = manifest.state().families.get(&family.id).map(|state| Arc::clone(&state.version));
             let version = version.expect("a family that is not dropped is in the manifest");
             family.update(|view| view.installed(version, &self.tables, flushed));

@@ -233,7 +233,7 @@ fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Re
     state = state.apply(&edits)?;
     state.wals.clear();
     let manifest = Manifest::create_sharing(Arc::clone(&store.options.fs), &store.directory, state, numbers)?;
-    store.note_manifest(manifest.state());
+    store.note_manifest(manifest.state())?;
     let wal = store.create_log(log, None, None, next_seq)?;
     for (id, family) in store.families.load().iter() {
         let version = Arc::clone(&manifest.state().families[id].version);
@@ -244,7 +244,7 @@ fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Re
     }
     store.publisher.advance(recovered.last_seq);
     *store.manifest.lock() = Some(manifest);
-    *store.writer.lock() = Some(Writer { next_seq, wal, unlogged: false });
+    *store.writer.lock() = Some(Writer { next_seq, wal, unlogged: false, memtable_bytes: 0 });
     Ok(())
 }
 
@@ -287,10 +287,17 @@ impl Store {
         Ok(Wal::create(Arc::clone(&self.options.fs), &self.directory, number, &options, origin)?)
     }
 
-    /// Remembers what the next log's first record says of the manifest.
-    pub(crate) fn note_manifest(&self, state: &State) {
+    /// Puts down in the log how much of the manifest is on disk: a manifest that has lost its end is then told
+    /// from one that never had it. The next log's first record says it too.
+    pub(crate) fn note_manifest(&self, state: &State) -> Result<()> {
         let (number, synced_bytes, crc) = (state.manifest, state.manifest_bytes, state.manifest_crc);
-        *self.manifest_fact.lock() = Some(ManifestFact { number, synced_bytes, crc });
+        let fact = ManifestFact { number, synced_bytes, crc };
+        *self.manifest_fact.lock() = Some(fact);
+        if let Some(writer) = self.writer.lock().as_mut() {
+            let facts = Facts { manifest: Some(fact), ..Facts::default() };
+            writer.wal.append(facts.to_batch(writer.next_seq).as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Closes the store: puts down what was submitted, ends background work, cuts the log, frees the lock.

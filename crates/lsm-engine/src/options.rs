@@ -270,10 +270,14 @@ impl Options {
         self.write_buffer_size.unwrap_or(default).max(WRITE_BUFFER_BYTES_MIN)
     }
 
+    /// What the memtables of all families may take together.
+    pub(crate) fn memtable_bytes_max(&self) -> usize {
+        MEMTABLES_MAX * self.write_buffer_bytes()
+    }
+
     pub(crate) fn block_cache_bytes(&self) -> usize {
-        let memtables = MEMTABLES_MAX * self.write_buffer_bytes();
-        self.block_cache_size
-            .unwrap_or_else(|| self.memory_budget.saturating_sub(memtables).max(self.memory_budget / 8))
+        let rest = self.memory_budget.saturating_sub(self.memtable_bytes_max());
+        self.block_cache_size.unwrap_or_else(|| rest.max(self.memory_budget / 8))
     }
 
     pub(crate) fn level_base_bytes(&self) -> u64 {

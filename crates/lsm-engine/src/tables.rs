@@ -8,28 +8,35 @@
 //! H1. There is at most one handle per file number.
 //! H2. A file is deleted only after `retire`, which comes after the synced edit that removes it.
 //! H3. Blocks and the resident parts of tables (indexes, filters) together stay within the budget: what
-//!     the latter take is taken from the block cache.
+//!     the latter take is taken from the block cache, down to an eighth; then tables that were not read
+//!     lately are closed, as they are when the process may open no more files.
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::view::Level;
 use arc_swap::ArcSwapOption;
 use lsm_core::filename::{FileKind, FileNumber};
-use lsm_core::{Error, Result};
+use lsm_core::{Error, ReadAt, Result};
 use lsm_fs::Fs;
 use lsm_manifest::{TableMeta, TableStats, Version};
 use lsm_sstable::{Block, BlockCache, Table, TableOptions};
 use quick_cache::sync::Cache;
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 /// The cache keeps at least this share of its budget, however much indexes and filters take.
 const BLOCKS_SHARE_MIN: usize = 8;
 
+/// The process, or the whole system, may open no more files.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
 pub(crate) struct Tables {
     shared: Arc<Shared>,
-    handles: Mutex<HashMap<FileNumber, Weak<TableHandle>>>,
 }
+
+type Handles = HashMap<FileNumber, Weak<TableHandle>>;
 
 struct Shared {
     fs: Arc<dyn Fs>,
@@ -38,6 +45,7 @@ struct Shared {
     budget_bytes: usize,
     /// Bytes of indexes, filters and tombstones of open tables.
     resident_bytes: AtomicUsize,
+    handles: Mutex<Handles>,
 }
 
 /// One table of the store, opened when it is first read.
@@ -46,6 +54,8 @@ pub(crate) struct TableHandle {
     shared: Arc<Shared>,
     table: ArcSwapOption<Table>,
     opening: Mutex<()>,
+    /// Whether it was read since [`Tables::evict`] last came by.
+    used: AtomicBool,
     retired: AtomicBool,
 }
 
@@ -57,13 +67,14 @@ impl Tables {
             blocks: Blocks::new(budget_bytes),
             budget_bytes,
             resident_bytes: AtomicUsize::new(0),
+            handles: Mutex::new(HashMap::new()),
         };
-        Tables { shared: Arc::new(shared), handles: Mutex::new(HashMap::new()) }
+        Tables { shared: Arc::new(shared) }
     }
 
     /// The handle of a live table (H1).
     pub(crate) fn handle(&self, meta: &Arc<TableMeta>) -> Arc<TableHandle> {
-        let mut handles = self.handles.lock();
+        let mut handles = self.shared.handles.lock();
         if let Some(handle) = handles.get(&meta.number).and_then(Weak::upgrade) {
             return handle;
         }
@@ -72,6 +83,7 @@ impl Tables {
             shared: Arc::clone(&self.shared),
             table: ArcSwapOption::empty(),
             opening: Mutex::new(()),
+            used: AtomicBool::new(true),
             retired: AtomicBool::new(false),
         });
         handles.insert(meta.number, Arc::downgrade(&handle));
@@ -87,7 +99,7 @@ impl Tables {
     /// Says that the manifest no longer names `meta`: its file goes with the last reader (H2).
     pub(crate) fn retire(&self, meta: &Arc<TableMeta>) {
         self.handle(meta).retired.store(true, Ordering::Release);
-        self.handles.lock().retain(|_, handle| handle.strong_count() > 0);
+        self.shared.handles.lock().retain(|_, handle| handle.strong_count() > 0);
     }
 
     pub(crate) fn cache_used_bytes(&self) -> u64 {
@@ -118,6 +130,10 @@ impl TableHandle {
     /// What opening the file reports; the next call tries again.
     pub(crate) fn table(&self) -> Result<Arc<Table>> {
         if let Some(table) = &*self.table.load() {
+            // Looked at first, so that readers do not fight over the line for nothing.
+            if !self.used.load(Ordering::Relaxed) {
+                self.used.store(true, Ordering::Relaxed);
+            }
             return Ok(Arc::clone(table));
         }
         self.open()
@@ -130,7 +146,7 @@ impl TableHandle {
             return Ok(table);
         }
         let path = self.path();
-        let source = self.shared.fs.open(&path).map_err(|error| Error::io("open", &path, error))?;
+        let source = self.shared.open_file(&path).map_err(|error| Error::io("open", &path, error))?;
         let size = source.size().map_err(|error| Error::io("stat", &path, error))?;
         if size != self.meta.bytes {
             let detail = format!("table of {size} bytes, the manifest says {}", self.meta.bytes);
@@ -184,6 +200,34 @@ impl Shared {
     fn grow(&self, bytes: usize) {
         let resident = self.resident_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.fit_cache(resident);
+        if resident > self.budget_bytes - self.budget_bytes / BLOCKS_SHARE_MIN {
+            self.evict();
+        }
+    }
+
+    /// Opens a file, closing tables that were not read lately if the process may open no more.
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
+        match self.fs.open(path) {
+            Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => {
+                // Twice: the first round may only find out which tables are in use.
+                self.evict();
+                self.evict();
+                self.fs.open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Closes the tables that were not read since the last call. Readers that use one keep it open.
+    fn evict(&self) {
+        let handles: Vec<_> = self.handles.lock().values().filter_map(Weak::upgrade).collect();
+        for handle in handles {
+            if !handle.used.swap(false, Ordering::Relaxed)
+                && let Some(table) = handle.table.swap(None)
+            {
+                self.shrink(table.memory_bytes());
+            }
+        }
     }
 
     fn shrink(&self, bytes: usize) {

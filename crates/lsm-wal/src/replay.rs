@@ -54,7 +54,8 @@ pub struct ReplayReport {
     pub bytes: u64,
     /// What was left out; empty after a clean close.
     pub dropped: Vec<Dropped>,
-    /// The newest facts about manifest and identity; the predecessor is that of the last log.
+    /// The newest facts about manifest and identity, also from logs that were left out; the predecessor is that
+    /// of the last log that was read.
     pub facts: Facts,
     /// Where the last log that was read ends: what a new log's first record must say of it. Under
     /// [`RecoveryMode::SkipDamaged`] it is of no use, and what was read must be flushed before the first write.
@@ -190,6 +191,9 @@ impl Replay<'_, '_> {
             Err(error) => return Err(error.at(offset).in_file(&log.path)),
         }
         let (seq, count) = batch::header(payload)?;
+        if count == 0 {
+            self.note_lasting(&Facts::of_batch(payload));
+        }
         (self.visit)(log.number, offset, payload)?;
         self.report.records += 1;
         self.report.bytes += payload.len() as u64;
@@ -262,12 +266,31 @@ impl Replay<'_, '_> {
             let bytes = link.log.reader()?.map_or(0, |reader| reader.file_bytes());
             let reason = "the log follows a place that cannot be read".to_owned();
             self.report.dropped.push(Dropped { log: link.log.number, offset: 0, bytes, reason });
+            self.gather_facts(&link.log)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the facts out of a log that is left out: what was known of the manifest when they were written
+    /// stays true, and may be why the log seems to follow nothing.
+    fn gather_facts(&mut self, log: &Log) -> Result<()> {
+        self.note_lasting(&log.facts);
+        let Some(mut reader) = log.reader()? else { return Ok(()) };
+        while let Outcome::Record { payload, .. } = reader.next()? {
+            if matches!(batch::header(payload), Ok((_, 0))) {
+                self.note_lasting(&Facts::of_batch(payload));
+            }
         }
         Ok(())
     }
 
     fn note_facts(&mut self, facts: &Facts) {
         self.report.facts.predecessor = facts.predecessor;
+        self.note_lasting(facts);
+    }
+
+    /// Notes the facts that hold whatever became of the log.
+    fn note_lasting(&mut self, facts: &Facts) {
         self.report.facts.manifest = facts.manifest.or(self.report.facts.manifest);
         if facts.identity.is_some() {
             self.report.facts.identity.clone_from(&facts.identity);
