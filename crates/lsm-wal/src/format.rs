@@ -247,20 +247,19 @@ pub(crate) fn parse(block: &[u8], at: usize, expected: Expected) -> Parsed {
         Some(number) if recyclable => Framing::Recyclable(number),
         _ => Framing::Legacy,
     };
-    let is_expected = match (expected, framing) {
-        (Expected::Legacy | Expected::Either(_), Framing::Legacy) => true,
-        (Expected::Recyclable(wanted) | Expected::Either(wanted), Framing::Recyclable(number)) => {
-            if wanted != number {
-                return Parsed::Stale;
-            }
-            true
-        }
-        (Expected::Legacy, Framing::Recyclable(_)) | (Expected::Recyclable(_), Framing::Legacy) => false,
-    };
+    if let (Expected::Recyclable(wanted) | Expected::Either(wanted), Framing::Recyclable(number)) = (expected, framing)
+        && wanted != number
+    {
+        return Parsed::Stale;
+    }
     if let Some(feature) = unsupported(tag) {
         return Parsed::Unsupported(feature);
     }
-    if !is_expected {
+    // Either kind of header may open a log; afterwards, and in a manifest, only one is good.
+    if matches!(
+        (expected, framing),
+        (Expected::Legacy, Framing::Recyclable(_)) | (Expected::Recyclable(_), Framing::Legacy)
+    ) {
         return bad(format!("record type {tag} in a file whose headers have another size"), Some(bytes));
     }
     Parsed::Fragment(Fragment {
