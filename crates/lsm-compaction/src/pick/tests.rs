@@ -196,6 +196,21 @@ fn at_rest_marked_tables_go_and_deletions_at_the_bottom() {
 }
 
 #[test]
+fn only_one_job_takes_level_0_down() {
+    // Covers I3: not even where the tables have no key in common.
+    let version = version(vec![(0, table(1, "a", "c", MIB)), (0, table(2, "x", "z", MIB))]);
+    let down = |index: usize, output| {
+        Plan::new(&version, Reason::Score, output, vec![(0, vec![Arc::clone(&version.level(0)[index])])])
+    };
+    let mut in_flight = InFlight::new();
+    let id = in_flight.reserve(&down(1, 6));
+    assert!(in_flight.conflicts(&down(0, 6)));
+    assert!(!in_flight.conflicts(&down(0, 0)), "a merge within level 0 may run");
+    in_flight.release(id);
+    assert!(!in_flight.conflicts(&down(0, 6)));
+}
+
+#[test]
 #[should_panic(expected = "I1")]
 fn a_plan_cannot_be_reserved_twice() {
     let plan = pick_in(&version([bottom(), vec![(5, table(50, "a", "b", 40 * MIB))]].concat()));
