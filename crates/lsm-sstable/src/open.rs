@@ -215,3 +215,191 @@ fn global_seq(properties: &Properties, of_manifest: Option<SeqNo>) -> Result<Opt
         known => Ok(Some(known.unwrap_or(stored)).filter(|&seq| seq != SeqNo::ZERO)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_builder::BlockBuilder;
+    use crate::checksum::{BlockChecksum, ChecksumKind};
+    use crate::compression::STORED;
+    use crate::footer::Footer;
+    use crate::output::Output;
+    use lsm_core::coding::put_length_prefixed;
+    use lsm_core::key::InternalKey;
+
+    /// A table written block by block, as another writer might.
+    struct Handmade {
+        output: Output<Vec<u8>>,
+        metaindex: Vec<(&'static str, BlockHandle)>,
+    }
+
+    impl Handmade {
+        fn new() -> Handmade {
+            let checksum = BlockChecksum { kind: ChecksumKind::Crc32c, context: 0 };
+            Handmade { output: Output::new(Vec::new(), checksum, "".into()), metaindex: Vec::new() }
+        }
+
+        /// A data block with one entry, and its key.
+        fn data(&mut self) -> (Vec<u8>, BlockHandle) {
+            let key = InternalKey::new(b"key", SeqNo::new(3), Kind::Value).as_bytes().to_vec();
+            let mut block = BlockBuilder::new(16);
+            block.add(&key, b"value");
+            (key, self.output.write_block(block.finish(), STORED).unwrap())
+        }
+
+        /// A binary-search index over one block.
+        fn index(&mut self, separator: &[u8], handle: BlockHandle) -> BlockHandle {
+            let mut value = Vec::new();
+            handle.encode(&mut value);
+            let mut block = BlockBuilder::new(1);
+            block.add(separator, &value);
+            self.output.write_block(block.finish(), STORED).unwrap()
+        }
+
+        fn meta(&mut self, name: &'static str, payload: &[u8]) {
+            let handle = self.output.write_block(payload, STORED).unwrap();
+            self.metaindex.push((name, handle));
+        }
+
+        fn finish(mut self, index: BlockHandle) -> Vec<u8> {
+            let mut block = BlockBuilder::new(1);
+            self.metaindex.sort_unstable_by_key(|(name, _)| *name);
+            for (name, handle) in &self.metaindex {
+                let mut value = Vec::new();
+                handle.encode(&mut value);
+                block.add(name.as_bytes(), &value);
+            }
+            let metaindex = self.output.write_block(block.finish(), STORED).unwrap();
+            let checksum = self.output.checksum();
+            let footer = Footer { format_version: 5, checksum, metaindex, index: Some(index) };
+            let footer = footer.encode(self.output.offset());
+            self.output.write(&footer).unwrap();
+            self.output.finish().unwrap()
+        }
+    }
+
+    fn open_bytes(bytes: Vec<u8>) -> Result<Table> {
+        Table::open(Arc::new(bytes), TableOptions { file: "t.sst".into(), ..TableOptions::default() })
+    }
+
+    /// A table of one entry with `properties`.
+    fn with_properties(properties: &Properties) -> Result<Table> {
+        let mut table = Handmade::new();
+        let (key, data) = table.data();
+        let index = table.index(&key, data);
+        table.meta("rocksdb.properties", &properties.encode());
+        open_bytes(table.finish(index))
+    }
+
+    fn has_the_entry(table: &Table) -> bool {
+        table.get(b"key", SeqNo::MAX).unwrap().is_some_and(|entry| entry.value == b"value")
+    }
+
+    #[test]
+    fn a_table_without_properties_is_read_and_unknown_blocks_are_skipped() {
+        let mut table = Handmade::new();
+        let (key, data) = table.data();
+        let index = table.index(&key, data);
+        table.meta("zzz.of.the.future", b"whatever");
+        table.meta("filter.rocksdb.BuiltinBloomFilter", b"obsolete");
+        let table = open_bytes(table.finish(index)).unwrap();
+        assert!(has_the_entry(&table));
+        assert!(!table.verify().unwrap().counts_recorded);
+    }
+
+    #[test]
+    fn an_index_with_first_keys_is_read() {
+        let mut table = Handmade::new();
+        let (key, data) = table.data();
+        let mut payload = vec![0, 3];
+        payload.extend_from_slice(b"key");
+        data.encode(&mut payload);
+        put_length_prefixed(&mut payload, &key);
+        payload.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
+        let index = table.output.write_block(&payload, STORED).unwrap();
+        let properties = Properties {
+            index_type: 3,
+            index_key_is_user_key: 1,
+            index_value_is_delta_encoded: 1,
+            ..Properties::default()
+        };
+        table.meta("rocksdb.properties", &properties.encode());
+        assert!(has_the_entry(&open_bytes(table.finish(index)).unwrap()));
+    }
+
+    #[test]
+    fn foreign_orders_and_index_types_are_refused_by_name() {
+        let check = |properties: Properties, expected: &str| {
+            let error = with_properties(&properties).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+            assert!(error.to_string().starts_with(&format!("t.sst: not supported: {expected}")), "{error}");
+        };
+        check(Properties { comparator: "custom".into(), ..Properties::default() }, "comparator custom");
+        check(Properties { index_type: 4, ..Properties::default() }, "index of type 4");
+        assert!(has_the_entry(&with_properties(&Properties::default()).unwrap()));
+        assert!(has_the_entry(&with_properties(&Properties { index_type: 1, ..Properties::default() }).unwrap()));
+    }
+
+    #[test]
+    fn a_filter_of_prefixes_alone_is_not_asked_for_keys() {
+        let mut table = Handmade::new();
+        let (key, data) = table.data();
+        let index = table.index(&key, data);
+        // Denies everything.
+        table.meta("fullfilter.rocksdb.BuiltinBloomFilter", &[0xff, 0, 6, 0, 0]);
+        table.meta("rocksdb.properties", &Properties { whole_key_filtering: false, ..Properties::default() }.encode());
+        assert!(has_the_entry(&open_bytes(table.finish(index)).unwrap()));
+    }
+
+    #[test]
+    fn sequence_numbers_of_ingested_files_must_agree() {
+        let ingested = |version, stored| Properties {
+            external_version: version,
+            external_global_seq: Some(stored),
+            ..Properties::default()
+        };
+        let of = |properties: &Properties, manifest: u64| global_seq(properties, Some(SeqNo::new(manifest)));
+        assert_eq!(of(&ingested(Some(2), 0), 9).unwrap(), Some(SeqNo::new(9)));
+        assert_eq!(of(&ingested(Some(2), 9), 9).unwrap(), Some(SeqNo::new(9)));
+        assert_eq!(of(&ingested(Some(2), 9), 0).unwrap(), Some(SeqNo::new(9)));
+        assert_eq!(of(&ingested(Some(2), 0), 0).unwrap(), None);
+        assert_eq!(of(&ingested(None, 0), 9).unwrap(), None);
+        assert!(of(&ingested(Some(2), 8), 9).unwrap_err().is_corruption());
+        assert!(of(&ingested(None, 8), 8).unwrap_err().is_corruption());
+        assert!(of(&ingested(Some(2), u64::MAX), 9).unwrap_err().is_corruption());
+    }
+
+    #[test]
+    fn handles_that_lead_outside_are_corruption() {
+        for handle in [
+            BlockHandle { offset: u64::MAX, bytes: 1 },
+            BlockHandle { offset: 0, bytes: u64::MAX },
+            BlockHandle { offset: 1 << 40, bytes: 10 },
+            BlockHandle { offset: 0, bytes: 1 << 31 },
+        ] {
+            let table = Handmade::new();
+            assert!(open_bytes(table.finish(handle)).unwrap_err().is_corruption(), "{handle:?}");
+            let mut table = Handmade::new();
+            let (key, _) = table.data();
+            let index = table.index(&key, handle);
+            let lookup = open_bytes(table.finish(index)).and_then(|table| table.get(b"key", SeqNo::MAX));
+            assert!(lookup.unwrap_err().is_corruption(), "{handle:?}");
+        }
+    }
+
+    #[test]
+    fn a_lie_about_counts_is_found_by_verify() {
+        let honest =
+            Properties { entries: 1, data_blocks: 1, raw_key_bytes: 11, raw_value_bytes: 5, ..Properties::default() };
+        let honest = Properties { smallest_seq: 3, largest_seq: 3, ..honest };
+        with_properties(&honest).unwrap().verify().unwrap();
+        for lie in [
+            Properties { entries: 2, ..honest.clone() },
+            Properties { deletions: 1, ..honest.clone() },
+            Properties { raw_key_bytes: 12, ..honest.clone() },
+            Properties { largest_seq: 2, smallest_seq: 1, ..honest.clone() },
+        ] {
+            assert!(with_properties(&lie).unwrap().verify().unwrap_err().is_corruption());
+        }
+    }
+}

@@ -45,8 +45,8 @@ macro_rules! properties {
             pub external_global_seq: Option<u64>,
             /// Properties that are not known here (R1).
             pub other: BTreeMap<String, Vec<u8>>,
-            /// Numbers that a table read from disk leaves out.
-            absent: Vec<&'static str>,
+            /// Names of the numbers that a table read from disk leaves out.
+            pub absent: Vec<&'static str>,
         }
 
         impl Properties {

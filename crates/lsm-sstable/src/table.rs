@@ -66,7 +66,7 @@ pub struct Entry {
 /// A point in a table's key space, from the index.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Anchor {
-    /// At least every key of the piece, smaller than every key behind it.
+    /// No smaller than the keys of the piece, no larger than those behind it.
     pub user_key: Vec<u8>,
     /// Bytes on disk between the anchor before and this one.
     pub bytes: u64,
@@ -183,19 +183,25 @@ impl Table {
         self.format_version
     }
 
-    /// About `count` points, with about equally many bytes between them; fewer in a table of few blocks.
+    /// About `count` points with strictly ascending keys and about equally many bytes between them; fewer in
+    /// a table of few blocks.
     ///
     /// # Errors
     /// None today: the index is in memory.
     pub fn anchors(&self, count: usize) -> Result<Vec<Anchor>> {
         let blocks = self.index.len();
         let count = count.min(blocks);
-        let mut anchors = Vec::with_capacity(count);
+        let mut anchors: Vec<Anchor> = Vec::with_capacity(count);
         let mut start = 0;
         for number in 1..=count {
             let last = blocks * number / count - 1;
             let end = self.block_end(last);
-            anchors.push(Anchor { user_key: self.index.key(last).to_vec(), bytes: end - start });
+            let (user_key, bytes) = (self.index.key(last), end - start);
+            match anchors.last_mut() {
+                // Many versions of one key, over several blocks: nothing to cut at.
+                Some(Anchor { user_key: before, bytes: more }) if before == user_key => *more += bytes,
+                _ => anchors.push(Anchor { user_key: user_key.to_vec(), bytes }),
+            }
             start = end;
         }
         Ok(anchors)

@@ -1,0 +1,160 @@
+//! The hot paths of a table, each by itself. Run with `cargo bench -p lsm-sstable`.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::{Arc, RwLock};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use lsm_core::key::InternalKey;
+use lsm_core::{Cursor, Kind, SeqNo};
+use lsm_sstable::{Block, BlockCache, BuilderOptions, Compression, Table, TableBuilder, TableOptions, filter_hash};
+
+const ENTRIES: u64 = 100_000;
+
+/// Keeps every block: what is measured is the table, not a cache.
+#[derive(Default)]
+struct Everything(RwLock<HashMap<u64, Block>>);
+
+impl BlockCache for Everything {
+    fn get(&self, _table: u64, offset: u64) -> Option<Block> {
+        self.0.read().expect("no holder panics").get(&offset).cloned()
+    }
+
+    fn insert(&self, _table: u64, offset: u64, block: &Block) {
+        self.0.write().expect("no holder panics").insert(offset, block.clone());
+    }
+}
+
+/// 16-byte keys in order.
+fn key(number: u64) -> [u8; 16] {
+    let mut key = *b"user000000000000";
+    let digits = format!("{:012}", number * 7919);
+    key[4..].copy_from_slice(digits.as_bytes());
+    key
+}
+
+/// 100 bytes of which about half repeat.
+fn value(number: u64) -> Vec<u8> {
+    let noise = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+    noise
+        .iter()
+        .cycle()
+        .take(50)
+        .enumerate()
+        .map(|(at, byte)| byte.wrapping_add(at as u8 * 31))
+        .chain([b'v'; 50])
+        .collect()
+}
+
+fn entries(count: u64) -> Vec<(InternalKey, Vec<u8>)> {
+    (0..count).map(|number| (InternalKey::new(&key(number), SeqNo::new(number), Kind::Value), value(number))).collect()
+}
+
+fn build(entries: &[(InternalKey, Vec<u8>)], compression: Compression) -> Vec<u8> {
+    let mut builder = TableBuilder::new(Vec::new(), BuilderOptions { compression, ..BuilderOptions::default() });
+    entries.iter().for_each(|(key, value)| builder.add(key.as_bytes(), value).expect("ascending"));
+    builder.finish().expect("memory does not fail").0
+}
+
+fn open(bytes: Vec<u8>, cached: bool) -> Arc<Table> {
+    let cache: Option<Arc<dyn BlockCache>> = if cached { Some(Arc::new(Everything::default())) } else { None };
+    Arc::new(
+        Table::open(Arc::new(bytes), TableOptions { cache, ..TableOptions::default() }).expect("it was just built"),
+    )
+}
+
+fn building(c: &mut Criterion) {
+    let entries = entries(ENTRIES);
+    let mut group = c.benchmark_group("build");
+    group.throughput(Throughput::Elements(ENTRIES)).sample_size(20);
+    for (name, compression) in
+        [("plain", Compression::None), ("lz4", Compression::Lz4), ("zstd", Compression::Zstd { level: 3 })]
+    {
+        group.bench_function(name, |b| b.iter(|| build(&entries, compression)));
+    }
+}
+
+fn lookups(c: &mut Criterion) {
+    let bytes = build(&entries(ENTRIES), Compression::None);
+    let mut number = 0;
+    let mut next = move || {
+        number = (number + 61_803) % ENTRIES;
+        number
+    };
+    let cached = open(bytes.clone(), true);
+    (0..ENTRIES).for_each(|number| assert!(cached.get(&key(number), SeqNo::MAX).expect("undamaged").is_some()));
+    let keys: Vec<[u8; 16]> = (0..ENTRIES).map(key).collect();
+    let absent: Vec<Vec<u8>> = keys.iter().map(|key| [key.as_slice(), b"x"].concat()).collect();
+    let mut group = c.benchmark_group("get");
+    group.bench_function("cached", |b| b.iter(|| cached.get(&keys[next() as usize], SeqNo::MAX)));
+    group.bench_function("absent", |b| b.iter(|| cached.get(&absent[next() as usize], SeqNo::MAX)));
+    group.bench_function("filter", |b| b.iter(|| cached.may_contain(&absent[next() as usize])));
+    let uncached = open(bytes, false);
+    group.bench_function("uncached plain", |b| b.iter(|| uncached.get(&keys[next() as usize], SeqNo::MAX)));
+    let uncached = open(build(&entries(ENTRIES), Compression::Lz4), false);
+    group.bench_function("uncached lz4", |b| b.iter(|| uncached.get(&keys[next() as usize], SeqNo::MAX)));
+    group.finish();
+    let mut group = c.benchmark_group("seek");
+    let mut cursor = cached.cursor();
+    let targets: Vec<InternalKey> = keys.iter().map(|key| InternalKey::for_seek(key, SeqNo::MAX)).collect();
+    group.bench_function("cached", |b| b.iter(|| cursor.seek(targets[next() as usize].as_bytes())));
+    // One table of a single block: what a search in a block costs.
+    let one = open(build(&entries(30), Compression::None), true);
+    let mut cursor = one.cursor();
+    cursor.seek_to_first().expect("undamaged");
+    group.bench_function("in one block", |b| b.iter(|| cursor.seek(targets[next() as usize % 30].as_bytes())));
+    group.bench_function("get in one block", |b| b.iter(|| one.get(&keys[next() as usize % 30], SeqNo::MAX)));
+}
+
+fn scans(c: &mut Criterion) {
+    let table = open(build(&entries(ENTRIES), Compression::None), true);
+    let mut group = c.benchmark_group("scan");
+    group.throughput(Throughput::Elements(ENTRIES)).sample_size(20);
+    group.bench_function("forward", |b| {
+        b.iter(|| {
+            let mut cursor = table.cursor();
+            let mut bytes = 0;
+            cursor.seek_to_first().expect("undamaged");
+            while cursor.valid() {
+                bytes += cursor.key().len() + cursor.value().len();
+                cursor.next().expect("undamaged");
+            }
+            bytes
+        });
+    });
+    group.bench_function("backward", |b| {
+        b.iter(|| {
+            let mut cursor = table.cursor();
+            let mut bytes = 0;
+            cursor.seek_to_last().expect("undamaged");
+            while cursor.valid() {
+                bytes += cursor.key().len() + cursor.value().len();
+                cursor.prev().expect("undamaged");
+            }
+            bytes
+        });
+    });
+}
+
+fn opening(c: &mut Criterion) {
+    let bytes = Arc::new(build(&entries(ENTRIES), Compression::Lz4));
+    c.bench_function("open", |b| {
+        b.iter_batched(
+            || Arc::clone(&bytes),
+            |bytes| Table::open(bytes, TableOptions::default()).expect("undamaged"),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn hashing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("xxph3");
+    for len in [8, 16, 32, 100, 1000] {
+        let key = vec![7; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(len.to_string(), |b| b.iter(|| filter_hash(black_box(&key))));
+    }
+}
+
+criterion_group!(benches, building, lookups, scans, opening, hashing);
+criterion_main!(benches);

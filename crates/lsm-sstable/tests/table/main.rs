@@ -1,0 +1,6 @@
+//! Whole tables: written and read back, damaged, and exchanged with RocksDB.
+
+mod damage;
+mod naive;
+mod rocksdb;
+mod round_trip;
