@@ -88,7 +88,7 @@ impl Manifest {
         }
     }
 
-    /// What the store consists of now.
+    /// What the store consists of now. Its torn tail, if any, is that of the manifest it was opened from.
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -199,7 +199,6 @@ fn write_fresh(
     let path = FileKind::Manifest(number).path(directory);
     state.next_file = numbers.next();
     state.manifest = number;
-    state.torn_tail = None;
     let mut records = RecordWriter::new(Output::new(file, path.clone()));
     frame(&mut records, &state.snapshot());
     if let Err(error) = records.get_mut().deliver() {

@@ -51,7 +51,8 @@ pub struct State {
     /// Crc32c of those bytes.
     pub manifest_crc: u32,
     /// What was found behind those bytes, if anything: the tail of an edit that never took effect. Files that no
-    /// version names must then be left alone, for the tail may have named them.
+    /// version names must then be left alone, for the tail may have named them; so this stays when the state is
+    /// written to a fresh manifest, until the store is opened again.
     pub torn_tail: Option<TornTail>,
 }
 

@@ -167,6 +167,18 @@ fn zeros_behind_the_last_record_are_a_torn_tail() {
 }
 
 #[test]
+fn a_torn_tail_is_remembered_until_the_next_open() {
+    let history = History::small();
+    let fs = store_with_manifest(MANIFEST, &history.bytes[..history.bytes.len() - 1]);
+    let torn = read(&fs).unwrap();
+    assert!(torn.torn_tail.is_some());
+    let mut manifest = Manifest::create(Arc::new(fs.clone()), Path::new(STORE), torn.clone()).unwrap();
+    manifest.apply(vec![VersionEdit::default()]).unwrap();
+    assert_eq!(manifest.state().torn_tail, torn.torn_tail);
+    assert_eq!(read(&fs).unwrap().torn_tail, None);
+}
+
+#[test]
 fn the_log_knows_better_than_a_cut_manifest() {
     let history = History::small();
     let fact = |state: &State| (state.manifest, state.manifest_bytes, state.manifest_crc);
