@@ -44,10 +44,8 @@ pub(crate) fn proof_of_all(links: &[Link]) -> Result<Option<String>> {
 fn watermark_above(log: &Log, offset: u64, mut from: u64) -> Result<Option<(u64, u64)>> {
     let Some(mut reader) = log.reader()? else { return Ok(None) };
     while let Some(found) = reader.search(from)? {
-        // A record cannot know of more than stands before it, and names the log it belongs to.
-        let of_this_log = |watermark: &Watermark| {
-            watermark.synced <= found.offset && log.first_crc.is_none_or(|crc| crc == watermark.first_crc)
-        };
+        // What a search finds may be a copy of another log inside a value; a watermark names its own log.
+        let of_this_log = |watermark: &Watermark| log.first_crc.is_none_or(|crc| crc == watermark.first_crc);
         let watermark = Watermark::of_batch(found.payload).filter(of_this_log);
         if let Some(watermark) = watermark.filter(|watermark| watermark.synced > offset) {
             return Ok(Some((found.offset, watermark.synced)));

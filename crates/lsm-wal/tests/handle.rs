@@ -83,6 +83,31 @@ fn a_failed_sync_is_final_for_the_log_and_its_successor() {
     assert_eq!(fs.switches.syncs.load(Ordering::SeqCst), syncs);
 }
 
+// Covers H2.
+#[test]
+fn who_waits_for_a_sync_that_fails_does_not_try_again() {
+    let fs = Faulty::new();
+    let mut wal = wal(&fs, 4, Origin::default());
+    let handle = wal.handle();
+    let position = wal.append(&batch(1, 10)).unwrap();
+    let held = fs.switches.sync_waits.lock();
+    fs.switches.sync_fails.store(true, Ordering::SeqCst);
+    let sync = || {
+        let handle = Arc::clone(&handle);
+        std::thread::spawn(move || handle.sync(position).unwrap_err().to_string())
+    };
+    let threads: Vec<_> = (0..4).map(|_| sync()).collect();
+    while fs.switches.syncs.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    // Long enough that the others wait too, most times; the test holds without.
+    (0..1000).for_each(|_| std::thread::yield_now());
+    drop(held);
+    let errors: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+    assert_eq!(fs.switches.syncs.load(Ordering::SeqCst), 1);
+}
+
 #[test]
 fn a_failed_sync_of_the_directory_is_final_too() {
     let fs = Faulty::new();

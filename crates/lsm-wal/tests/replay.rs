@@ -193,6 +193,18 @@ fn damage_in_a_log_is_proved_by_a_later_log_that_was_synced() {
 }
 
 #[test]
+fn skipping_damage_reports_the_place_once_and_reads_the_later_logs() {
+    let fs = two_logs(true);
+    let mut bytes = read_file(&*fs, 4);
+    bytes[20] ^= 1;
+    write_file(&*fs, 4, &bytes);
+    let (seqs, report) = replayed(&*fs, &all_logs(&*fs), RecoveryMode::SkipDamaged).unwrap();
+    assert_eq!(seqs, [1, 2, 3]);
+    assert_eq!(report.dropped.len(), 1, "{report:?}");
+    assert_eq!((report.dropped[0].offset, report.dropped[0].bytes), (0, (batch(0, 20).len() + 11) as u64));
+}
+
+#[test]
 fn a_missing_log_is_damage_if_a_later_one_was_synced_or_the_manifest_lists_it() {
     for synced in [false, true] {
         let fs = two_logs(synced);
