@@ -22,12 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How often a job that failed is tried again before the failure is latched; a full disk does not count.
-const ATTEMPTS_MAX: u32 = 3;
-
-/// First and longest pause before a failed job is tried again.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Pauses before a job that met an I/O error is tried again; after the last one the failure is latched.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 pub(crate) struct Background {
     pub(crate) executor: Arc<dyn Executor>,
@@ -174,6 +170,9 @@ impl Store {
         let options = self.leveled_options();
         let oldest_snapshot = self.snapshots.seqs().first().copied();
         let mut state = background.state.lock();
+        if state.blocked.is_some() {
+            return None;
+        }
         let families = self.families.load();
         if state.flushing.len() < background.threads {
             let due =
@@ -216,9 +215,13 @@ impl Store {
 
     /// Returns once no job is running or due.
     pub(crate) fn wait_for_compactions(self: &Arc<Self>) -> Result<()> {
+        self.retry();
         loop {
             self.health.check_writable()?;
             self.schedule();
+            if let Some(error) = self.background.blocked() {
+                return Err(error);
+            }
             let idle = |state: &State| state.flushing.is_empty() && state.compactions == 0;
             if idle(&self.background.state.lock()) {
                 return Ok(());
@@ -227,41 +230,42 @@ impl Store {
         }
     }
 
-    /// Runs `work` until it succeeds, is not worth another try, or the store closes.
+    /// Runs `work`. An I/O error is tried again a few times, then latched. A full disk blocks background
+    /// work until somebody asks for it again: see [`Store::retry`].
     fn persist(self: &Arc<Self>, work: impl Fn() -> Result<()>) {
-        let mut attempt = 0;
-        let mut pause = PAUSE_MIN;
+        let mut pauses = PAUSES.iter();
         loop {
             let Err(error) = work() else {
                 self.background.state.lock().blocked = None;
                 return;
             };
-            let closing = || self.background.closing.load(Ordering::Acquire) || self.health.check_writable().is_err();
-            if closing() {
+            if self.background.closing.load(Ordering::Acquire) || self.health.check_writable().is_err() {
                 return;
             }
-            attempt += 1;
-            let worth_another_try = match error.kind() {
-                ErrorKind::NoSpace => true,
-                ErrorKind::Io => attempt < ATTEMPTS_MAX,
-                _ => false,
-            };
-            if !worth_another_try {
+            if error.kind() == ErrorKind::NoSpace {
+                self.counters.background_errors.fetch_add(1, Ordering::Relaxed);
+                self.background.state.lock().blocked = Some(error);
+                // Writers that wait for a memtable must hear of it: a full disk is an error to them, not a
+                // wait without end.
+                self.pacer.wake();
+                return;
+            }
+            let Some(pause) = pauses.next().filter(|_| error.kind() == ErrorKind::Io) else {
                 self.fail(error);
                 return;
-            }
+            };
             self.counters.background_errors.fetch_add(1, Ordering::Relaxed);
             let mut state = self.background.state.lock();
-            state.blocked = Some(error);
-            // Writers that wait for a memtable look at the reason (reliability: a full disk is an error
-            // to them, not a wait without end).
-            self.pacer.wake();
-            if !closing() {
-                self.background.changed.wait_for(&mut state, pause);
+            if !self.background.closing.load(Ordering::Acquire) {
+                self.background.changed.wait_for(&mut state, *pause);
             }
-            drop(state);
-            pause = (2 * pause).min(PAUSE_MAX);
         }
+    }
+
+    /// Lets background work that a full disk has blocked try again.
+    pub(crate) fn retry(self: &Arc<Self>) {
+        self.background.state.lock().blocked = None;
+        self.schedule();
     }
 }
 

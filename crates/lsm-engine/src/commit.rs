@@ -198,7 +198,8 @@ impl Store {
     }
 
     /// Waits while `crowded` says that there is no room for another memtable.
-    fn wait_for_memtable(&self, crowded: impl Fn() -> bool, no_stall: bool) -> Result<()> {
+    fn wait_for_memtable(self: &Arc<Self>, crowded: impl Fn() -> bool, no_stall: bool) -> Result<()> {
+        self.retry();
         self.pacer.wait_for_change(
             "all memtables wait for their flush",
             no_stall,
@@ -248,7 +249,8 @@ impl Store {
 
 /// Puts a fresh memtable in the place of the active one, which is frozen unless it holds nothing.
 fn freeze_active(family: &Family, writer: &Writer, needed_bytes: usize) {
-    let fresh = Arc::new(Memtable::new(family.write_buffer_bytes().max(needed_bytes)));
+    let memory = vec![0_u8; family.write_buffer_bytes().max(needed_bytes)];
+    let fresh = Arc::new(Memtable::expecting(Box::new(memory), &family.view.load().active.common_prefix()));
     let log = writer.wal.number();
     let last_seq = SeqNo::new(writer.next_seq.get() - 1);
     let dirty = family.take_dirty();

@@ -19,6 +19,7 @@ use std::sync::Arc;
 impl Store {
     /// Writes every memtable of every family to tables.
     pub(crate) fn flush(self: &Arc<Self>) -> Result<()> {
+        self.retry();
         while !self.rotate_all()? {
             self.wait_for_flush(|| self.families.load().values().all(|family| family.view.load().frozen.is_empty()))?;
         }

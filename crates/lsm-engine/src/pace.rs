@@ -146,6 +146,8 @@ impl Pacer {
         loop {
             alive()?;
             if help() {
+                // What was just done may be why there is no point in waiting.
+                alive()?;
                 break;
             }
             let mut state = self.state.lock();
