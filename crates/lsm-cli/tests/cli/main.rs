@@ -1,0 +1,10 @@
+//! The command as a user runs it: every test starts the binary and looks at what comes out.
+
+mod dump;
+mod errors;
+mod harness;
+mod kill;
+mod load;
+mod readme;
+mod rocksdb;
+mod scan;
