@@ -98,7 +98,7 @@ fn submitted_batches_commit_in_order_and_say_when() {
             let mut batch = WriteBatch::new();
             batch.put("last", number.to_string());
             batch.put(number.to_be_bytes(), "");
-            let durability = if number % 50 == 0 { Durability::Synced } else { Durability::Buffered };
+            let durability = if number.is_multiple_of(50) { Durability::Synced } else { Durability::Buffered };
             db.submit_with(batch, &WriteOptions::new().durability(durability))
         })
         .collect();

@@ -142,7 +142,7 @@ impl Setting {
 
 fn key(number: u8) -> Vec<u8> {
     // A shared prefix longer than eight bytes for some, none for others.
-    if number % 3 == 0 { format!("common prefix {number:02}").into_bytes() } else { vec![b'k', number] }
+    if number.is_multiple_of(3) { format!("common prefix {number:02}").into_bytes() } else { vec![b'k', number] }
 }
 
 struct World {
@@ -383,8 +383,7 @@ impl World {
         // From both ends at once, a step here and a step there.
         let mut items = self.db().range(from..to);
         let (mut front, mut back) = (Vec::new(), Vec::new());
-        loop {
-            let Some(item) = items.next() else { break };
+        while let Some(item) = items.next() {
             front.push(item.unwrap());
             let Some(item) = items.next_back() else { break };
             back.push(item.unwrap());
