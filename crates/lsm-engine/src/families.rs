@@ -20,7 +20,7 @@ impl Store {
             None => {
                 self.health.check_writable()?;
                 let manifest = guard.as_mut().ok_or_else(Error::closed)?;
-                self.create_family(manifest, name)?
+                self.create_family(manifest, name, &options)?
             }
         };
         if let Some(operator) = options.merge_operator {
@@ -32,7 +32,12 @@ impl Store {
         Ok(family)
     }
 
-    fn create_family(&self, manifest: &mut lsm_manifest::Manifest, name: &str) -> Result<Arc<Family>> {
+    fn create_family(
+        &self,
+        manifest: &mut lsm_manifest::Manifest,
+        name: &str,
+        options: &ColumnFamilyOptions,
+    ) -> Result<Arc<Family>> {
         if name.is_empty() {
             return Err(Error::invalid_argument("a column family needs a name"));
         }
@@ -48,7 +53,7 @@ impl Store {
         manifest.apply(vec![edit]).map_err(|error| self.fail(error))?;
         self.note_manifest(manifest.state())?;
         self.forget_foreign_options();
-        let buffer_bytes = self.options.write_buffer_bytes();
+        let buffer_bytes = options.write_buffer_size.unwrap_or_else(|| self.options.write_buffer_bytes());
         let view = View::new(Arc::default(), &self.tables, Arc::new(Memtable::new(buffer_bytes)), log);
         let family = Arc::new(Family::new(id, name.to_owned(), view, buffer_bytes));
         self.set_families(|families| {

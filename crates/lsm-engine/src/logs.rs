@@ -59,9 +59,12 @@ impl Logs {
 
     /// Gives up all logs below `oldest_live` (L1).
     pub(crate) fn release(&self, oldest_live: FileNumber) {
-        let mut state = self.state.lock();
-        state.oldest_live = state.oldest_live.max(oldest_live);
-        self.sweep(&mut state);
+        let swept = {
+            let mut state = self.state.lock();
+            state.oldest_live = state.oldest_live.max(oldest_live);
+            state.sweep()
+        };
+        self.bury(swept);
     }
 
     /// Keeps all logs until the guard is dropped (L2).
@@ -70,18 +73,18 @@ impl Logs {
         Pin(self)
     }
 
-    fn sweep(&self, state: &mut State) {
-        if state.pins > 0 {
-            return;
-        }
-        let live = state.retired.split_off(&state.oldest_live);
-        for (number, wal) in std::mem::replace(&mut state.retired, live) {
+    /// Closes logs that were given up, outside of the lock that a rotation takes, and keeps or removes
+    /// their files.
+    fn bury(&self, swept: BTreeMap<FileNumber, Wal>) {
+        for (number, wal) in swept {
             // L1: all it holds is in synced tables, so later syncs need not care about it.
             wal.handle().retire();
             drop(wal);
+            let mut state = self.state.lock();
             if state.recyclable.len() < RECYCLED_LOGS_MAX {
                 state.recyclable.push(number);
             } else {
+                drop(state);
                 self.remove(number);
             }
         }
@@ -104,12 +107,26 @@ impl Logs {
     }
 }
 
+impl State {
+    /// Takes out the logs that may go now.
+    fn sweep(&mut self) -> BTreeMap<FileNumber, Wal> {
+        if self.pins > 0 {
+            return BTreeMap::new();
+        }
+        let live = self.retired.split_off(&self.oldest_live);
+        std::mem::replace(&mut self.retired, live)
+    }
+}
+
 pub(crate) struct Pin<'a>(&'a Logs);
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.pins -= 1;
-        self.0.sweep(&mut state);
+        let swept = {
+            let mut state = self.0.state.lock();
+            state.pins -= 1;
+            state.sweep()
+        };
+        self.0.bury(swept);
     }
 }

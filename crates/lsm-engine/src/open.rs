@@ -54,6 +54,7 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Db> {
     prepare_directory(&*fs, directory, &options)?;
     let lock = if options.read_only { None } else { Some(take_lock(&*fs, directory)?) };
     let mut state = read_state(&*fs, directory, &options)?;
+    state.db_id.get_or_insert_with(lsm_manifest::new_db_id);
     let names = fs.read_dir(directory).map_err(|error| CoreError::io("list", directory, error))?;
     check_live_files(&*fs, directory, &state)?;
     for number in names.iter().filter_map(|name| FileKind::parse(name)?.number()) {

@@ -14,7 +14,7 @@ use lsm_core::{ColumnFamilyId, Error as CoreError, SeqNo};
 use lsm_manifest::{State, TableMeta};
 use lsm_memtable::{EntrySize, Memtable};
 use lsm_wal::{LogToReplay, ReplayReport};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The content of the logs, on its way to tables.
@@ -28,23 +28,16 @@ impl Recovery {
     /// tables as they come, or kept in memory by a store that only reads.
     pub(crate) fn replay(store: &Arc<Store>, state: &State, names: &[String]) -> Result<Recovery> {
         let first = state.first_log();
-        let mut logs: Vec<LogToReplay> = names
-            .iter()
-            .filter_map(|name| match FileKind::parse(name)? {
-                FileKind::Log(number) if number >= first || number == state.prev_log => Some(number),
-                _ => None,
-            })
-            .map(|number| LogToReplay { number, synced_bytes: state.wals.get(&number).copied().flatten() })
-            .collect();
-        logs.sort_by_key(|log| log.number);
-        for (&number, synced) in state.wals.range(first..) {
-            if synced.is_some_and(|bytes| bytes > 0) && !logs.iter().any(|log| log.number == number) {
-                let path = FileKind::Log(number).path(&store.directory);
-                return Err(CoreError::corruption("the manifest names this log, but it is missing")
-                    .in_file(&path)
-                    .into());
-            }
-        }
+        let found = names.iter().filter_map(|name| match FileKind::parse(name)? {
+            FileKind::Log(number) if number >= first || number == state.prev_log => Some(number),
+            _ => None,
+        });
+        // Logs that the manifest lists are read even if they are missing: replay then says so.
+        let listed = state.wals.range(first..).map(|(number, _)| *number);
+        let numbers: BTreeSet<FileNumber> = found.chain(listed).collect();
+        let synced_bytes = |number| state.wals.get(&number).map(|bytes| bytes.unwrap_or(0));
+        let logs: Vec<LogToReplay> =
+            numbers.into_iter().map(|number| LogToReplay { number, synced_bytes: synced_bytes(number) }).collect();
         let mut recovery = Recovery { last_seq: state.last_seq, tables: BTreeMap::new() };
         let mut failure = None;
         let fs = &*store.options.fs;
