@@ -1,12 +1,12 @@
 //! `cargo xtask fuzz`: one fuzz target for a stretch of time, reproducible from its seed.
 //!
-//! The targets are in `fuzz/`, a workspace of its own because they need a nightly toolchain. Their corpora
-//! in `fuzz/corpus/` are small on purpose: seeds that reach every branch, not a history.
+//! The targets are in `fuzz/`, a workspace of its own because they need a nightly toolchain. `fuzz/seeds/` holds
+//! a few small inputs for each; what the fuzzer adds goes to `fuzz/corpus/`, which is nobody's to keep.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use crate::steps::Steps;
 use crate::{Outcome, root};
@@ -42,20 +42,32 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<Outcome> {
         Err(what) => return Ok(Outcome::Usage(format!("{what}; see `cargo xtask fuzz --help`"))),
     };
     if !cargo_fuzz_is_there() {
-        anyhow::bail!(
-            "cargo-fuzz or a nightly toolchain is missing: `rustup toolchain install nightly` and `cargo install cargo-fuzz`"
+        bail!(
+            "cargo-fuzz is missing (`cargo install cargo-fuzz`), or a nightly toolchain (`rustup toolchain install nightly`)"
         );
     }
     let mut steps = Steps::default();
-    let mut command = Command::new("cargo");
-    // The toolchain file pins a stable one; `+nightly` wins only if cargo is rustup's proxy and no older choice is inherited.
-    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").current_dir(root());
-    command.args(["+nightly", "fuzz", "run", &request.target, "--"]);
-    command.arg(format!("-max_total_time={}", request.seconds)).arg(format!("-seed={}", request.seed));
-    // A decoder that wants more than this, or thinks longer, has believed a length it should not have.
-    command.args(["-malloc_limit_mb=256", "-timeout=5"]);
-    steps.command("fuzz", &mut command);
+    steps.command("fuzz", &mut command(&root(), &request)?);
     Ok(steps.finish())
+}
+
+fn command(root: &Path, request: &Request) -> anyhow::Result<Command> {
+    let Request { target, seconds, seed } = request;
+    let [corpus, seeds] = ["corpus", "seeds"].map(|kind| format!("fuzz/{kind}/{target}"));
+    std::fs::create_dir_all(root.join(&corpus)).with_context(|| format!("cannot create {corpus}"))?;
+    let mut command = nightly_cargo();
+    command.current_dir(root).args(["fuzz", "run", target, &corpus, &seeds, "--"]);
+    command.arg(format!("-max_total_time={seconds}")).arg(format!("-seed={seed}"));
+    // A decoder that wants more memory than this, or thinks longer, has believed a length it should not have.
+    command.args(["-malloc_limit_mb=256", "-timeout=5"]);
+    Ok(command)
+}
+
+/// Rustup's cargo with a nightly toolchain. What this process inherited from the pinned one would win.
+fn nightly_cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").arg("+nightly");
+    command
 }
 
 fn parse(arguments: &[String], targets: &[String]) -> Result<Request, String> {
@@ -102,9 +114,9 @@ fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn cargo_fuzz_is_there() -> bool {
-    let mut command = Command::new("cargo");
-    command.env_remove("RUSTUP_TOOLCHAIN").args(["+nightly", "fuzz", "--version"]);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    let mut command = nightly_cargo();
+    command.args(["fuzz", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]
