@@ -120,6 +120,14 @@ impl From<Slice> for Vec<u8> {
     }
 }
 
+#[cfg(feature = "bytes")]
+impl From<Slice> for bytes::Bytes {
+    /// Keeps the slice, and with it the buffer it may share, as long as the bytes live.
+    fn from(slice: Slice) -> bytes::Bytes {
+        bytes::Bytes::from_owner(slice)
+    }
+}
+
 impl PartialEq for Slice {
     fn eq(&self, other: &Slice) -> bool {
         **self == **other
@@ -196,6 +204,15 @@ mod tests {
             assert_eq!(slice, bytes);
             assert_eq!(slice.detach(), slice.clone());
         }
+    }
+
+    #[cfg(feature = "bytes")]
+    #[test]
+    fn bytes_are_handed_over_without_a_copy() {
+        let slice = Slice::from(vec![7; 100]);
+        let address = slice.as_ptr();
+        let bytes = bytes::Bytes::from(slice);
+        assert_eq!((bytes.as_ptr(), bytes.len()), (address, 100));
     }
 
     #[test]
