@@ -8,6 +8,10 @@
 //!
 //! The alternative, RocksDB's fixed `delayed_write_rate`, drops to a rate that has nothing to do with what
 //! the machine can do.
+//!
+//! # Invariants
+//! C1. Changes are counted, and nobody goes to sleep who has not looked at everything since the last one:
+//!     a notification to somebody who is still looking is not lost.
 
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::{Error, Result};
@@ -57,6 +61,8 @@ pub(crate) struct Pacer {
 
 struct State {
     pressure: Pressure,
+    /// How often waiters were woken (C1).
+    changes: u64,
     drain_bytes_per_second: f64,
     /// When the bytes admitted so far will have drained.
     busy_until: Duration,
@@ -69,6 +75,7 @@ impl Pacer {
             pressed: AtomicBool::new(false),
             state: Mutex::new(State {
                 pressure: Pressure::NONE,
+                changes: 0,
                 drain_bytes_per_second: DRAIN_BYTES_PER_SECOND_INITIAL,
                 busy_until: Duration::ZERO,
             }),
@@ -110,12 +117,12 @@ impl Pacer {
                 return Err(Error::stalled(state.pressure.because));
             }
             waited = true;
-            let before = state.pressure;
+            let before = state.changes;
             drop(state);
             let helped = help();
             alive()?;
             state = self.state.lock();
-            if !helped && state.pressure == before {
+            if !helped && state.changes == before {
                 if stopped {
                     self.changed.wait(&mut state);
                 } else {
@@ -144,6 +151,7 @@ impl Pacer {
         }
         let begun = self.clock.monotonic();
         loop {
+            let before = self.state.lock().changes;
             alive()?;
             if help() {
                 // What was just done may be why there is no point in waiting.
@@ -154,7 +162,9 @@ impl Pacer {
             if !still() {
                 break;
             }
-            self.changed.wait(&mut state);
+            if state.changes == before {
+                self.changed.wait(&mut state);
+            }
         }
         self.note_wait(begun);
         Ok(())
@@ -164,6 +174,7 @@ impl Pacer {
     pub(crate) fn press(&self, pressure: Pressure) {
         let mut state = self.state.lock();
         state.pressure = pressure;
+        state.changes += 1;
         if pressure.degree == 0.0 {
             state.busy_until = Duration::ZERO;
         }
@@ -174,7 +185,7 @@ impl Pacer {
 
     /// Wakes all waiters, so that they look at what they wait for again.
     pub(crate) fn wake(&self) {
-        drop(self.state.lock());
+        self.state.lock().changes += 1;
         self.changed.notify_all();
     }
 
