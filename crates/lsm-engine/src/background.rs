@@ -11,7 +11,7 @@
 
 use crate::family::Family;
 use crate::store::Store;
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{Condvar, Mutex, Ordering};
 use crate::{Error, ErrorKind, Result};
 use lsm_compaction::{Executor, InFlight, Plan, ReservationId};
 use lsm_core::ColumnFamilyId;
@@ -19,6 +19,7 @@ use lsm_manifest::FileNumbers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -33,7 +34,7 @@ pub(crate) struct Background {
     threads: usize,
     state: Mutex<State>,
     changed: Condvar,
-    /// Tells running compactions to give up.
+    /// Tells running compactions to give up. It goes to lsm-compaction, so it is always std's.
     pub(crate) closing: Arc<AtomicBool>,
 }
 

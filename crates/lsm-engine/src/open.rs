@@ -22,7 +22,7 @@ use crate::publish::Publisher;
 use crate::rate::RateLimiter;
 use crate::recover::Recovery;
 use crate::store::{Families, Store};
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::tables::Tables;
 use crate::view::View;
 use crate::{Error, Options, Result};
@@ -37,6 +37,7 @@ use lsm_wal::{Facts, ManifestFact, Origin, Predecessor, Wal, WalHandle, WalOptio
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Runtime;
 

@@ -269,3 +269,6 @@ mod tests {
         assert!(pacer.admit(1, false, || false, || Err(Error::closed())).is_err());
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod shuttle_models;

@@ -13,8 +13,9 @@
 use crate::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, spin_loop};
 use lsm_core::SeqNo;
 
-/// How often a commit looks again before it goes to sleep: about the time of one memtable insert.
-const SPINS: usize = 200;
+/// How often a commit looks again before it goes to sleep: about the time of one memtable insert. A model
+/// needs one look to see that it may help, and the sleep after it more often than not.
+const SPINS: usize = if cfg!(shuttle) { 1 } else { 200 };
 
 pub(crate) struct Publisher {
     visible: AtomicU64,
@@ -101,3 +102,6 @@ mod tests {
         assert_eq!(publisher.visible(), SeqNo::new(commits * 3));
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod shuttle_models;

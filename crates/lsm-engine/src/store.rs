@@ -15,7 +15,7 @@ use crate::rate::RateLimiter;
 use crate::snapshot::Snapshots;
 use crate::stats::Counters;
 use crate::submit::Submissions;
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{Mutex, Ordering};
 use crate::tables::Tables;
 use crate::{Error, Options, Result};
 use arc_swap::ArcSwap;
@@ -26,6 +26,7 @@ use lsm_manifest::Manifest;
 use lsm_wal::{ManifestFact, WalHandle};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 pub(crate) type Families = BTreeMap<ColumnFamilyId, Arc<Family>>;

@@ -8,18 +8,19 @@
 //! Q2. Every submitted batch gets its result, also when the store fails or is closed first.
 
 use crate::store::Store;
+use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 use crate::{Durability, Error, Result, WriteOptions};
 use lsm_core::{SeqNo, WriteBatch};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::thread::JoinHandle;
 
-/// Bytes of batches that may wait for the writer thread.
-const QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of batches that may wait for the writer thread; in a model about two batches.
+const QUEUE_BYTES_MAX: usize = if cfg!(shuttle) { 64 } else { 8 << 20 };
 
 #[derive(Default)]
 pub(crate) struct Submissions {
@@ -136,24 +137,27 @@ impl Outcome {
     }
 }
 
-impl Store {
-    pub(crate) fn submit(self: &Arc<Self>, batch: WriteBatch, options: &WriteOptions) -> Commit {
+impl Submissions {
+    /// Queues a batch as soon as there is room; `start` starts the writer thread for the first one.
+    fn push(
+        &self,
+        batch: WriteBatch,
+        options: &WriteOptions,
+        start: impl FnOnce() -> io::Result<JoinHandle<()>>,
+    ) -> Commit {
         let bytes = batch.byte_size();
-        let mut queue = self.submissions.queue.lock();
+        let mut queue = self.queue.lock();
         while queue.bytes > 0 && queue.bytes + bytes > QUEUE_BYTES_MAX && !queue.closed {
             if options.no_stall {
                 return Commit::refused(Error::stalled("the queue of submitted batches is full"));
             }
-            self.submissions.changed.wait(&mut queue);
+            self.changed.wait(&mut queue);
         }
         if queue.closed {
             return Commit::refused(Error::closed());
         }
         if queue.thread.is_none() {
-            let store = Arc::clone(self);
-            let spawned =
-                std::thread::Builder::new().name("lsm-writer".into()).spawn(move || store.write_submissions());
-            match spawned {
+            match start() {
                 Ok(thread) => queue.thread = Some(thread),
                 Err(error) => return Commit::refused(lsm_core::Error::io("start thread", "lsm-writer", error).into()),
             }
@@ -162,30 +166,17 @@ impl Store {
         queue.bytes += bytes;
         queue.waiting.push_back(Submission { batch, options: options.clone(), outcome });
         drop(queue);
-        self.submissions.changed.notify_all();
+        self.changed.notify_all();
         commit
     }
 
-    /// Writes what was submitted so far, and ends the writer thread.
-    pub(crate) fn finish_submissions(&self) {
-        let mut queue = self.submissions.queue.lock();
-        queue.closed = true;
-        let thread = queue.thread.take();
-        drop(queue);
-        self.submissions.changed.notify_all();
-        if let Some(thread) = thread {
-            // A panic of the writer thread has been reported by itself; there is nothing to add.
-            let _ = thread.join();
-        }
-    }
-
-    /// The writer thread.
-    fn write_submissions(self: Arc<Self>) {
+    /// The writer thread: hands all that waits to `write`, again and again, until the queue is closed and empty.
+    fn drain(&self, write: impl Fn(VecDeque<Submission>)) {
         loop {
             let group = {
-                let mut queue = self.submissions.queue.lock();
+                let mut queue = self.queue.lock();
                 while queue.waiting.is_empty() && !queue.closed {
-                    self.submissions.changed.wait(&mut queue);
+                    self.changed.wait(&mut queue);
                 }
                 std::mem::take(&mut queue.waiting)
             };
@@ -193,10 +184,38 @@ impl Store {
                 return;
             }
             let bytes: usize = group.iter().map(|submission| submission.batch.byte_size()).sum();
-            self.write_group(group);
-            self.submissions.queue.lock().bytes -= bytes;
-            self.submissions.changed.notify_all();
+            write(group);
+            self.queue.lock().bytes -= bytes;
+            self.changed.notify_all();
         }
+    }
+
+    /// Takes no more batches, and returns once all that were taken are written.
+    fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        let thread = queue.thread.take();
+        drop(queue);
+        self.changed.notify_all();
+        if let Some(thread) = thread {
+            // A panic of the writer thread has been reported by itself; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Store {
+    pub(crate) fn submit(self: &Arc<Self>, batch: WriteBatch, options: &WriteOptions) -> Commit {
+        self.submissions.push(batch, options, || {
+            let store = Arc::clone(self);
+            let write = move || store.submissions.drain(|group| store.write_group(group));
+            Builder::new().name("lsm-writer".into()).spawn(write)
+        })
+    }
+
+    /// Writes what was submitted so far, and ends the writer thread.
+    pub(crate) fn finish_submissions(&self) {
+        self.submissions.close();
     }
 
     /// Applies a group in order (Q1), then waits once for the strongest durability asked for.
@@ -220,3 +239,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod shuttle_models;
