@@ -19,6 +19,7 @@ Steps:
   doc tests  the examples in the documentation
   tidy       rules about the source tree, see `cargo xtask tidy --help`
   loom       the memtable's concurrency models, optimised, in a target directory of their own
+  shuttle    the store's concurrency models under random schedules, likewise
 
 Tests against RocksDB's own tools skip themselves when `ldb` is not installed (Debian: rocksdb-tools);
 with LSM_REQUIRE_ROCKSDB=1 they fail instead. The summary names whatever was skipped.";
@@ -59,6 +60,7 @@ fn test_steps(steps: &mut Steps) {
     steps.command("doc tests", &mut cargo("test --workspace --doc --no-fail-fast"));
     steps.step("tidy", "rules about the source tree", || tidy::check(&root()));
     loom(steps);
+    shuttle(steps);
 }
 
 fn loom(steps: &mut Steps) {
@@ -70,6 +72,13 @@ fn loom(steps: &mut Steps) {
     // Other flags make other artefacts: in the same directory the two builds would throw each other away.
     models.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_directory().join("loom"));
     steps.command("loom", &mut models);
+}
+
+fn shuttle(steps: &mut Steps) {
+    let mut models = cargo("test -p lsm-engine --lib --release shuttle_models");
+    models.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", target_directory().join("shuttle"));
+    // Linking with all crates at once takes longer than all models together.
+    steps.command("shuttle", models.env("CARGO_PROFILE_RELEASE_LTO", "off"));
 }
 
 /// Names what this run could not show, then ends it.

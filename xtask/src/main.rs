@@ -18,7 +18,7 @@ Drives tests, checks, fuzzing and benches of the workspace.
 Usage: cargo xtask COMMAND [OPTIONS]
 
 Commands:
-  test     Format, lints, every test, doc tests, tidy, loom models
+  test     Format, lints, every test, doc tests, tidy, loom and shuttle models
   ci       The same, and the documentation with warnings as errors
   tidy     Only the rules about the source tree: edges, headers, unsafe, test data
   fuzz     Fuzz one decoder for a while (needs cargo-fuzz and a nightly toolchain)
