@@ -5,7 +5,7 @@ use crate::checks::cargo;
 use crate::steps::Steps;
 
 pub(crate) const HELP: &str = "\
-Runs the benches of the store, optimised. docs/performance.md says what each measures and on which machine.
+Runs the benches of the store, optimised. Figures mean something only with the machine and the command beside them.
 
 Usage: cargo xtask bench [ARGS]...       the program in benches/, with these arguments (try: --help)
        cargo xtask bench --micro [ARGS]  the criterion benches of all crates, ARGS go to criterion";
