@@ -111,15 +111,20 @@ impl Arbitrary for Op {
 
 /// Options that change how the store works but never what it answers.
 #[derive(Clone, Copy, Debug)]
-struct Setting(u8);
+struct Setting(u16);
 
 impl Arbitrary for Setting {
     fn arbitrary(g: &mut Gen) -> Setting {
-        Setting(u8::arbitrary(g))
+        Setting(u16::arbitrary(g))
     }
 }
 
 impl Setting {
+    /// Whether writes of the history are synced at all: without, a power cut finds much to take.
+    fn syncs(self) -> bool {
+        self.0 & 256 == 0
+    }
+
     fn options(self) -> Options {
         let options = Options::new()
             .write_buffer_size(16 << 10)
@@ -246,6 +251,7 @@ impl World {
     }
 
     fn write(&mut self, changes: &[Change], synced: bool) {
+        let synced = synced && self.setting.syncs();
         let batch = self.batch(changes);
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         self.db().write_with(batch, &WriteOptions::new().durability(durability)).unwrap();

@@ -96,3 +96,29 @@ fn four_threads_see_whole_batches_in_order() {
         db.verify().unwrap();
     });
 }
+
+#[test]
+fn no_insert_is_lost_to_a_flush_that_begins_meanwhile() {
+    // Batches large enough that a memtable is often frozen while others still insert into it.
+    const WRITERS: u64 = 4;
+    const ROUNDS: u64 = 300;
+    let options = Options::new().write_buffer_size(32 << 10).fs(Arc::new(MemFs::new()));
+    let db = options.open("/store").unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let db = &db;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let mut batch = WriteBatch::new();
+                    (0..KEYS * 8).for_each(|index| batch.put(format!("{writer} {round:04} {index:02}"), [b'v'; 60]));
+                    db.write(batch).unwrap();
+                }
+            });
+        }
+    });
+    for writer in 0..WRITERS {
+        for round in 0..ROUNDS {
+            assert_eq!(db.prefix(format!("{writer} {round:04}")).count() as u64, KEYS * 8, "{writer} {round}");
+        }
+    }
+}
