@@ -66,6 +66,9 @@ struct State {
     drain_bytes_per_second: f64,
     /// When the bytes admitted so far will have drained.
     busy_until: Duration,
+    /// Counts what waiters must hear of. Who reads it before looking at anything that is not in here, and waits
+    /// only if it is still the same, misses nothing.
+    changes: u64,
 }
 
 impl Pacer {
@@ -78,6 +81,7 @@ impl Pacer {
                 changes: 0,
                 drain_bytes_per_second: DRAIN_BYTES_PER_SECOND_INITIAL,
                 busy_until: Duration::ZERO,
+                changes: 0,
             }),
             changed: Condvar::new(),
             waits: AtomicU64::new(0),
@@ -106,7 +110,12 @@ impl Pacer {
             let stopped = state.pressure.degree >= 1.0;
             if !stopped && !admitted {
                 let rate = (2.0 * (1.0 - state.pressure.degree)).max(0.05) * state.drain_bytes_per_second;
-                state.busy_until = state.busy_until.max(now) + Duration::from_secs_f64(bytes as f64 / rate);
+                let busy_until = state.busy_until.max(now) + Duration::from_secs_f64(bytes as f64 / rate);
+                if no_stall && busy_until.saturating_sub(now) >= WAIT_MIN {
+                    // Refused, so it takes no turn from those that wait.
+                    return Err(Error::stalled(state.pressure.because));
+                }
+                state.busy_until = busy_until;
                 admitted = true;
             }
             let wait = state.busy_until.saturating_sub(now);
@@ -135,6 +144,11 @@ impl Pacer {
             self.note_wait(begun);
         }
         Ok(())
+    }
+
+    /// Whether writers are held back at all.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed)
     }
 
     /// Waits for any change, as when no memtable is free.
@@ -267,6 +281,54 @@ mod tests {
         let pacer = pacer();
         pacer.press(Pressure { degree: 1.0, because: "test" });
         assert!(pacer.admit(1, false, || false, || Err(Error::closed())).is_err());
+    }
+
+    /// Fails from its second call on; whoever makes it fail wakes all waiters right behind the first one.
+    fn dies_after_the_first_look(pacer: &Pacer) -> impl Fn() -> Result<()> + '_ {
+        let looks = AtomicU64::new(0);
+        move || {
+            if looks.fetch_add(1, Ordering::Relaxed) > 0 {
+                return Err(Error::closed());
+            }
+            pacer.wake();
+            Ok(())
+        }
+    }
+
+    /// Runs `wait` on a thread of its own and says whether it ended.
+    fn ends(wait: impl FnOnce() + Send + 'static) -> bool {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            wait();
+            sender.send(())
+        });
+        receiver.recv_timeout(Duration::from_secs(5)).is_ok()
+    }
+
+    #[test]
+    fn a_wake_between_the_look_and_the_wait_is_not_lost() {
+        assert!(ends(|| {
+            let pacer = pacer();
+            let alive = dies_after_the_first_look(&pacer);
+            assert!(pacer.wait_for_change("test", false, || true, || false, alive).is_err());
+        }));
+        assert!(ends(|| {
+            let pacer = pacer();
+            pacer.press(Pressure { degree: 1.0, because: "test" });
+            let alive = dies_after_the_first_look(&pacer);
+            assert!(pacer.admit(1, false, || false, alive).is_err());
+        }));
+    }
+
+    #[test]
+    fn refused_writes_take_no_turn() {
+        let pacer = pacer();
+        pacer.press(Pressure { degree: 0.5, because: "test" });
+        // Each would take a millisecond and a half.
+        for _ in 0..2000 {
+            assert!(pacer.admit(96_000, true, || false, || Ok(())).is_err());
+        }
+        pacer.admit(1000, true, || false, || Ok(())).unwrap();
     }
 }
 
