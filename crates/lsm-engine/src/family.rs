@@ -1,5 +1,6 @@
 //! One column family of an open store: its view, its options, and nothing else.
 
+use crate::options::WRITE_BUFFER_BYTES_MIN;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::view::View;
 use arc_swap::ArcSwap;
@@ -59,7 +60,7 @@ impl Family {
     }
 
     pub(crate) fn set_write_buffer_bytes(&self, bytes: usize) {
-        self.write_buffer_bytes.store(bytes, Ordering::Relaxed);
+        self.write_buffer_bytes.store(bytes.max(WRITE_BUFFER_BYTES_MIN), Ordering::Relaxed);
     }
 
     pub(crate) fn is_dropped(&self) -> bool {

@@ -147,7 +147,7 @@ const MEMORY_BUDGET_DEFAULT: usize = 512 << 20;
 const WRITE_BUFFER_BYTES_DEFAULT_MAX: usize = 64 << 20;
 
 /// Smallest write buffer: below it every few writes would make a table.
-const WRITE_BUFFER_BYTES_MIN: usize = 16 << 10;
+pub(crate) const WRITE_BUFFER_BYTES_MIN: usize = 16 << 10;
 
 /// Memtables that one family may hold in memory: one active, the others waiting for their flush.
 pub(crate) const MEMTABLES_MAX: usize = 3;
