@@ -24,11 +24,12 @@ use lsm_core::{ColumnFamilyId, Kind};
 #[derive(Clone, Debug, Default)]
 pub struct WriteBatch {
     inner: lsm_core::WriteBatch,
-    save_points: Vec<Mark>,
+    /// Each with whether something had been refused before it.
+    save_points: Vec<(Mark, bool)>,
     /// Indexes of range deletions whose end is resolved at commit.
     open_ended: Vec<u32>,
-    /// The first thing that cannot be written, and the size of the batch before it.
-    refused: Option<(usize, String)>,
+    /// The first thing that cannot be written.
+    refused: Option<String>,
     /// The store whose column families were named.
     store: Option<u64>,
 }
@@ -121,17 +122,17 @@ impl WriteBatch {
 
     /// Remembers the present state for [`WriteBatch::rollback_to_save_point`]; save points nest.
     pub fn save_point(&mut self) {
-        self.save_points.push(self.inner.mark());
+        self.save_points.push((self.inner.mark(), self.refused.is_some()));
     }
 
     /// Takes out what was added since the newest save point, and forgets that point.
     /// Returns whether there was one.
     pub fn rollback_to_save_point(&mut self) -> bool {
-        let Some(mark) = self.save_points.pop() else { return false };
+        let Some((mark, was_refused)) = self.save_points.pop() else { return false };
         self.inner.rollback(mark);
-        let (count, bytes) = (self.inner.count(), self.inner.byte_size());
+        let count = self.inner.count();
         self.open_ended.retain(|&index| index < count);
-        self.refused.take_if(|(position, _)| *position >= bytes);
+        self.refused.take_if(|_| !was_refused);
         true
     }
 
@@ -167,8 +168,7 @@ impl WriteBatch {
     }
 
     fn refuse(&mut self, why: String) {
-        let position = self.inner.byte_size();
-        self.refused.get_or_insert((position, why));
+        self.refused.get_or_insert(why);
     }
 
     fn name_store(&mut self, family: &ColumnFamily) {
@@ -185,7 +185,7 @@ impl WriteBatch {
         store: u64,
         last_key: impl Fn(ColumnFamilyId) -> Result<Option<Vec<u8>>>,
     ) -> Result<lsm_core::WriteBatch> {
-        if let Some((_, why)) = self.refused {
+        if let Some(why) = self.refused {
             return Err(Error::invalid_argument(why));
         }
         if self.store.is_some_and(|named| named != store) {
