@@ -66,9 +66,6 @@ struct State {
     drain_bytes_per_second: f64,
     /// When the bytes admitted so far will have drained.
     busy_until: Duration,
-    /// Counts what waiters must hear of. Who reads it before looking at anything that is not in here, and waits
-    /// only if it is still the same, misses nothing.
-    changes: u64,
 }
 
 impl Pacer {
@@ -81,7 +78,6 @@ impl Pacer {
                 changes: 0,
                 drain_bytes_per_second: DRAIN_BYTES_PER_SECOND_INITIAL,
                 busy_until: Duration::ZERO,
-                changes: 0,
             }),
             changed: Condvar::new(),
             waits: AtomicU64::new(0),

@@ -8,7 +8,7 @@
 //! Q2. Every submitted batch gets its result, also when the store fails or is closed first.
 
 use crate::store::Store;
-use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::thread::{Builder, JoinHandle, current};
 use crate::sync::{Condvar, Mutex};
 use crate::{Durability, Error, Result, WriteOptions};
 use lsm_core::{SeqNo, WriteBatch};
@@ -197,7 +197,9 @@ impl Submissions {
         let thread = queue.thread.take();
         drop(queue);
         self.changed.notify_all();
-        if let Some(thread) = thread {
+        // A task that ends with its commit may hold the last handle, and then ends on the writer thread itself.
+        let is_other = |thread: &JoinHandle<()>| thread.thread().id() != current().id();
+        if let Some(thread) = thread.filter(is_other) {
             // A panic of the writer thread has been reported by itself; there is nothing to add.
             let _ = thread.join();
         }
