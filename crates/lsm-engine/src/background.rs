@@ -91,11 +91,14 @@ impl Background {
 
     /// Returns once `done` says so, or with the reason why flushes do not get on.
     pub(crate) fn wait_for_flushes(&self, done: impl Fn() -> bool) -> Result<()> {
-        self.wait_for_state(|state| done() || state.blocked.is_some());
-        match self.blocked() {
-            Some(error) if !done() => Err(error),
-            _ => Ok(()),
-        }
+        // What has blocked them is noted under the lock: somebody else may ask for another try right after.
+        let blocked = std::cell::RefCell::new(None);
+        self.wait_for_state(|state| {
+            let done = done();
+            *blocked.borrow_mut() = state.blocked.clone().filter(|_| !done);
+            done || state.blocked.is_some()
+        });
+        blocked.into_inner().map_or(Ok(()), Err)
     }
 
     /// Returns once no compaction of `family` is running.

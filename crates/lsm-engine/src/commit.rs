@@ -35,8 +35,8 @@ const LIVE_LOGS_MAX: usize = 8;
 pub(crate) struct Writer {
     pub(crate) next_seq: SeqNo,
     pub(crate) wal: Wal,
-    /// Whether anything since the last flush of all families is in no log.
-    pub(crate) unlogged: bool,
+    /// The newest write that is in no log and perhaps in no table either.
+    pub(crate) unlogged: Option<SeqNo>,
     /// What all memtables take at most, counted anew now and then; of use with several families.
     pub(crate) memtable_bytes: usize,
 }
@@ -82,7 +82,10 @@ impl Store {
             return Ok(Applied { last_seq: self.publisher.visible(), durability, log: None });
         }
         let help = || self.background.help();
-        let alive = || self.health.check_writable();
+        let alive = || self.check_flushes();
+        if self.pacer.is_pressed() && self.background.blocked().is_some() {
+            self.retry();
+        }
         self.pacer.admit(batch.byte_size(), options.no_stall, help, alive)?;
         let mut staged = self.stage(&mut batch, durability, options.no_stall)?;
         staged.insert(&batch);
@@ -127,10 +130,12 @@ impl Store {
                 }
             };
             let first = writer.next_seq;
+            let next_seq = SeqNo::checked(first.get() + u64::from(batch.count()))
+                .ok_or_else(|| Error::invalid_argument("all sequence numbers are used up"))?;
             batch.set_seq(first);
             let log = match durability {
                 Durability::Unlogged => {
-                    writer.unlogged = true;
+                    writer.unlogged = Some(SeqNo::new(next_seq.get() - 1));
                     None
                 }
                 Durability::Buffered | Durability::Synced => {
@@ -138,7 +143,7 @@ impl Store {
                     Some((writer.wal.handle(), position))
                 }
             };
-            writer.next_seq = first.plus(u64::from(batch.count()));
+            writer.next_seq = next_seq;
             return Ok(Staged { first, parts, log });
         }
     }
@@ -158,8 +163,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Freezes every memtable that holds anything; false if one has to wait for its flush first.
-    pub(crate) fn rotate_all(self: &Arc<Self>) -> Result<bool> {
+    /// Freezes every memtable that holds anything, and returns the last write in them; `None` if one has to
+    /// wait for its flush first.
+    pub(crate) fn rotate_all(self: &Arc<Self>) -> Result<Option<SeqNo>> {
         self.health.check_writable()?;
         let mut guard = self.writer.lock();
         let writer = guard.as_mut().ok_or_else(Error::closed)?;
@@ -167,10 +173,14 @@ impl Store {
         let dirty = families.values().filter(|family| family.is_dirty());
         let full: Vec<Full> = dirty.map(|family| Full { family: Arc::clone(family), needed_bytes: 0 }).collect();
         let done = full.is_empty() || self.rotate(writer, &full)?;
-        if done {
-            writer.unlogged = false;
+        Ok(done.then(|| SeqNo::new(writer.next_seq.get() - 1)))
+    }
+
+    /// Says that everything up to `last_seq` is in tables.
+    pub(crate) fn note_flushed(&self, last_seq: SeqNo) {
+        if let Some(writer) = self.writer.lock().as_mut() {
+            writer.unlogged.take_if(|unlogged| *unlogged <= last_seq);
         }
-        Ok(done)
     }
 
     fn switch_log(&self, writer: &mut Writer) -> Result<()> {
@@ -239,9 +249,11 @@ impl Store {
     }
 
     fn memtable_bytes(&self) -> usize {
+        // What empty memtables take does not count: no flush would free it.
         let used = |family: &Arc<Family>| {
             let view = family.view.load();
-            view.memtables().map(|memtable| memtable.bytes_used()).sum::<usize>()
+            let frozen = view.frozen.iter().map(|frozen| frozen.memtable.bytes_used()).sum::<usize>();
+            frozen + if family.is_dirty() { view.active.bytes_used() } else { 0 }
         };
         self.families.load().values().map(used).sum()
     }

@@ -48,7 +48,15 @@ impl Store {
             }
             (plan.edit(&output), output.read_bytes, output.written_bytes)
         };
-        self.install(family, lsm_manifest::VersionEdit { family: family.id, ..edit }, 0)?;
+        let made: Vec<_> = edit.added.iter().map(|(_, table)| Arc::clone(table)).collect();
+        let installed = self.install(family, lsm_manifest::VersionEdit { family: family.id, ..edit }, 0);
+        // Unless it is open what is on disk, tables that did not come into a version are nobody's.
+        if !matches!(installed, Ok(true)) && !plan.trivial_move && self.health.failure().is_none() {
+            self.discard(&made);
+        }
+        if !installed? {
+            return Ok(());
+        }
         if !plan.trivial_move {
             plan.tables().for_each(|(_, table)| self.tables.retire(table));
         }

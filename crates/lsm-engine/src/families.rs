@@ -41,7 +41,8 @@ impl Store {
         if name.is_empty() {
             return Err(Error::invalid_argument("a column family needs a name"));
         }
-        let id = ColumnFamilyId(manifest.state().max_family + 1);
+        let id = manifest.state().max_family.checked_add(1).map(ColumnFamilyId);
+        let id = id.ok_or_else(|| Error::invalid_argument("all numbers of column families are used up"))?;
         // Nothing of the family is in any log before the one that is active now.
         let log = self.writer.lock().as_ref().map(|writer| writer.wal.number()).ok_or_else(Error::closed)?;
         let edit = VersionEdit {
@@ -50,8 +51,7 @@ impl Store {
             log_number: Some(log),
             ..VersionEdit::default()
         };
-        manifest.apply(vec![edit]).map_err(|error| self.fail(error))?;
-        self.note_manifest(manifest.state())?;
+        self.apply_edit(manifest, edit)?;
         self.forget_foreign_options();
         let buffer_bytes = options.write_buffer_size.unwrap_or_else(|| self.options.write_buffer_bytes());
         let view = View::new(Arc::default(), &self.tables, Arc::new(Memtable::new(buffer_bytes)), log);
@@ -71,9 +71,18 @@ impl Store {
         if family.id == ColumnFamilyId::DEFAULT {
             return Err(Error::invalid_argument("the default column family cannot be dropped"));
         }
-        let edit = VersionEdit { family: family.id, family_change: Some(FamilyChange::Drop), ..VersionEdit::default() };
-        manifest.apply(vec![edit]).map_err(|error| self.fail(error))?;
-        self.note_manifest(manifest.state())?;
+        // The family may be all that held old logs back. The others may have older log numbers in the manifest than
+        // in memory, so it is said apart which logs nobody needs: they must not be missed.
+        let families = self.families.load();
+        let others = families.values().filter(|other| other.id != family.id);
+        let min_log_to_keep = others.map(|other| other.view.load().oldest_log()).min();
+        let edit = VersionEdit {
+            family: family.id,
+            family_change: Some(FamilyChange::Drop),
+            min_log_to_keep,
+            ..VersionEdit::default()
+        };
+        self.apply_edit(manifest, edit)?;
         self.forget_foreign_options();
         family.mark_dropped();
         self.set_families(|families| {
@@ -81,7 +90,7 @@ impl Store {
         });
         family.view.load().version.tables().for_each(|(_, table)| self.tables.retire(table));
         drop(guard);
-        self.logs.release(self.oldest_log());
+        self.logs.release(min_log_to_keep.unwrap_or_default());
         self.refresh_pressure();
         self.background.wake();
         Ok(())

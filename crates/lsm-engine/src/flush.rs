@@ -11,8 +11,8 @@ use crate::store::Store;
 use crate::view::Frozen;
 use crate::{Error, Result};
 use lsm_compaction::{Below, Cut, TableSink, WriteContext, Written, write_tables};
-use lsm_core::filename::FileNumber;
-use lsm_manifest::{TableMeta, VersionEdit};
+use lsm_core::filename::{FileKind, FileNumber};
+use lsm_manifest::{Manifest, TableMeta, VersionEdit};
 use lsm_memtable::Memtable;
 use std::sync::Arc;
 
@@ -20,9 +20,12 @@ impl Store {
     /// Writes every memtable of every family to tables.
     pub(crate) fn flush(self: &Arc<Self>) -> Result<()> {
         self.retry();
-        while !self.rotate_all()? {
+        let last_seq = loop {
+            if let Some(last_seq) = self.rotate_all()? {
+                break last_seq;
+            }
             self.wait_for_flush(|| self.families.load().values().all(|family| family.view.load().frozen.is_empty()))?;
-        }
+        };
         let families = self.families.load();
         let waiting: Vec<_> = families
             .values()
@@ -34,7 +37,9 @@ impl Store {
                 let view = family.view.load();
                 family.is_dropped() || view.frozen.iter().all(|frozen| frozen.last_seq > *last_seq)
             })
-        })
+        })?;
+        self.note_flushed(last_seq);
+        Ok(())
     }
 
     fn wait_for_flush(self: &Arc<Self>, done: impl Fn() -> bool) -> Result<()> {
@@ -56,7 +61,13 @@ impl Store {
             let written = self.write_memtable(family, &frozen.memtable, view.version.epoch_max() + 1)?;
             let bytes = written.bytes();
             let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
-            self.install_flush(family, frozen, &tables)?;
+            if let Err(error) = self.install_flush(family, frozen, &tables) {
+                // Unless it is open what is on disk, the next try writes tables of its own.
+                if self.health.failure().is_none() {
+                    self.discard(&tables);
+                }
+                return Err(error);
+            }
             self.pacer.drained(bytes, self.options.clock.monotonic().saturating_sub(begun));
             self.counters.note_flush(bytes);
             if let Some(listener) = &self.options.event_listener {
@@ -116,8 +127,11 @@ impl Store {
             last_seq: Some(flushed.last_seq),
             ..VersionEdit::default()
         };
-        self.install(family, edit, 1)?;
-        self.logs.release(min_log_to_keep);
+        if self.install(family, edit, 1)? {
+            self.logs.release(min_log_to_keep);
+        } else {
+            self.discard(tables);
+        }
         Ok(())
     }
 
@@ -134,25 +148,38 @@ impl Store {
     }
 
     /// Puts `edit` into the manifest and the new version into the family's view, less its `flushed` oldest
-    /// memtables. A failure leaves it open what is on disk, so it is latched and no file is deleted.
-    pub(crate) fn install(self: &Arc<Self>, family: &Arc<Family>, edit: VersionEdit, flushed: usize) -> Result<()> {
+    /// memtables. Returns whether it did: not for a dropped family, whose new tables are then nobody's.
+    pub(crate) fn install(self: &Arc<Self>, family: &Arc<Family>, edit: VersionEdit, flushed: usize) -> Result<bool> {
         {
             let mut guard = self.manifest.lock();
             let manifest = guard.as_mut().ok_or_else(Error::closed)?;
             if family.is_dropped() {
-                return Ok(());
+                return Ok(false);
             }
-            if let Err(error) = manifest.apply(vec![edit]) {
-                // Without a failure of the manifest nothing happened, and the job may be tried again.
-                return Err(if manifest.failure().is_some() { self.fail(error) } else { Error::from(error) });
-            }
-            self.note_manifest(manifest.state())?;
+            self.apply_edit(manifest, edit)?;
             let version = manifest.state().families.get(&family.id).map(|state| Arc::clone(&state.version));
             let version = version.expect("a family that is not dropped is in the manifest");
             family.update(|view| view.installed(version, &self.tables, flushed));
         }
         self.refresh_pressure();
         self.background.wake();
+        Ok(true)
+    }
+
+    /// Puts `edit` into the manifest. A failure that leaves it open what is on disk is latched, and no file may
+    /// be deleted then; after any other nothing happened.
+    pub(crate) fn apply_edit(&self, manifest: &mut Manifest, edit: VersionEdit) -> Result<()> {
+        if let Err(error) = manifest.apply(vec![edit]) {
+            return Err(if manifest.failure().is_some() { self.fail(error) } else { Error::from(error) });
+        }
+        self.note_manifest(manifest.state());
         Ok(())
+    }
+
+    /// Removes tables that no manifest names.
+    pub(crate) fn discard(&self, tables: &[Arc<TableMeta>]) {
+        for table in tables {
+            let _ = self.options.fs.remove(&FileKind::Table(table.number).path(&self.directory));
+        }
     }
 }

@@ -219,7 +219,8 @@ fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Re
     let recovered = recovery.into_tables(store)?;
     let numbers = store.background.shared_numbers();
     let log = numbers.allocate();
-    let next_seq = recovered.last_seq.plus(1);
+    let next_seq = SeqNo::checked(recovered.last_seq.get() + 1)
+        .ok_or_else(|| CoreError::corruption("all sequence numbers are used up").in_file(&store.directory))?;
     let edits: Vec<VersionEdit> = state
         .families
         .keys()
@@ -235,7 +236,7 @@ fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Re
     state = state.apply(&edits)?;
     state.wals.clear();
     let manifest = Manifest::create_sharing(Arc::clone(&store.options.fs), &store.directory, state, numbers)?;
-    store.note_manifest(manifest.state())?;
+    store.note_manifest(manifest.state());
     let wal = store.create_log(log, None, None, next_seq)?;
     for (id, family) in store.families.load().iter() {
         let version = Arc::clone(&manifest.state().families[id].version);
@@ -246,7 +247,7 @@ fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Re
     }
     store.publisher.advance(recovered.last_seq);
     *store.manifest.lock() = Some(manifest);
-    *store.writer.lock() = Some(Writer { next_seq, wal, unlogged: false, memtable_bytes: 0 });
+    *store.writer.lock() = Some(Writer { next_seq, wal, unlogged: None, memtable_bytes: 0 });
     Ok(())
 }
 
@@ -291,15 +292,15 @@ impl Store {
 
     /// Puts down in the log how much of the manifest is on disk: a manifest that has lost its end is then told
     /// from one that never had it. The next log's first record says it too.
-    pub(crate) fn note_manifest(&self, state: &State) -> Result<()> {
+    pub(crate) fn note_manifest(&self, state: &State) {
         let (number, synced_bytes, crc) = (state.manifest, state.manifest_bytes, state.manifest_crc);
         let fact = ManifestFact { number, synced_bytes, crc };
         *self.manifest_fact.lock() = Some(fact);
         if let Some(writer) = self.writer.lock().as_mut() {
             let facts = Facts { manifest: Some(fact), ..Facts::default() };
-            writer.wal.append(facts.to_batch(writer.next_seq).as_bytes())?;
+            // The edit took effect, whether or not the log has room to say so: the next log's first record does.
+            let _ = writer.wal.append(facts.to_batch(writer.next_seq).as_bytes());
         }
-        Ok(())
     }
 
     /// Closes the store: puts down what was submitted, ends background work, cuts the log, frees the lock.
@@ -308,7 +309,7 @@ impl Store {
             return Ok(());
         }
         self.finish_submissions();
-        let unlogged = self.writer.lock().as_ref().is_some_and(|writer| writer.unlogged);
+        let unlogged = self.writer.lock().as_ref().is_some_and(|writer| writer.unlogged.is_some());
         let flushed = if unlogged { self.flush() } else { Ok(()) };
         if !self.health.close() {
             return Ok(());
@@ -317,6 +318,7 @@ impl Store {
         self.background.stop();
         let finished = self.finish_log();
         self.logs.remove_recyclable();
+        self.tables.let_go();
         self.lock.lock().take();
         flushed.and(finished)
     }

@@ -49,11 +49,9 @@ impl Recovery {
                 passed_on
             })
         });
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        let report = replayed?;
-        check_facts(store, state, &report)?;
+        let replayed = failure.map_or(replayed.map_err(Error::from), Err);
+        let checked = replayed.and_then(|report| check_facts(store, state, &report).map(|()| report));
+        let report = checked.inspect_err(|_| recovery.discard(store))?;
         // A batch without writes, which holds facts only, carries the next unassigned number.
         recovery.last_seq = recovery.last_seq.max(SeqNo::new(report.next_seq.get().saturating_sub(1)));
         if let Some(summary) = summary(&report) {
@@ -63,6 +61,11 @@ impl Recovery {
             store.publisher.advance(recovery.last_seq);
         }
         Ok(recovery)
+    }
+
+    /// Removes the tables that were written so far: no manifest names them.
+    fn discard(&self, store: &Store) {
+        self.tables.values().for_each(|tables| store.discard(tables));
     }
 
     /// Inserts one batch.

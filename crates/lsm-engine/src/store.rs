@@ -20,7 +20,6 @@ use crate::tables::Tables;
 use crate::{Error, Options, Result};
 use arc_swap::ArcSwap;
 use lsm_core::ColumnFamilyId;
-use lsm_core::filename::FileNumber;
 use lsm_fs::Lock;
 use lsm_manifest::Manifest;
 use lsm_wal::{ManifestFact, WalHandle};
@@ -92,12 +91,6 @@ impl Store {
         self.families.store(Arc::new(families));
     }
 
-    /// The oldest log that any family still needs.
-    pub(crate) fn oldest_log(&self) -> FileNumber {
-        let families = self.families.load();
-        families.values().map(|family| family.view.load().oldest_log()).min().unwrap_or_default()
-    }
-
     /// Works out anew how far behind the store is, and tells the writers.
     pub(crate) fn refresh_pressure(&self) {
         let trigger = self.options.level0_file_num_compaction_trigger as f64;
@@ -130,7 +123,7 @@ impl Store {
         let (log, unlogged) = {
             let guard = self.writer.lock();
             let writer = guard.as_ref().ok_or_else(Error::closed)?;
-            (writer.wal.handle(), writer.unlogged)
+            (writer.wal.handle(), writer.unlogged.is_some())
         };
         if unlogged {
             self.flush()?;

@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! H1. There is at most one handle per file number.
-//! H2. A file is deleted only after `retire`, which comes after the synced edit that removes it.
+//! H2. A file is deleted only after `retire`, which comes after the synced edit that removes it, and not after
+//!     `let_go`: the directory may be another store's by then, whose opening removes what is left.
 //! H3. Blocks and the resident parts of tables (indexes, filters) together stay within the budget: what
 //!     the latter take is taken from the block cache, down to an eighth; then tables that were not read
 //!     lately are closed, as they are when the process may open no more files.
@@ -46,6 +47,8 @@ struct Shared {
     /// Bytes of indexes, filters and tombstones of open tables.
     resident_bytes: AtomicUsize,
     handles: Mutex<Handles>,
+    /// The store was closed.
+    let_go: AtomicBool,
 }
 
 /// One table of the store, opened when it is first read.
@@ -68,6 +71,7 @@ impl Tables {
             budget_bytes,
             resident_bytes: AtomicUsize::new(0),
             handles: Mutex::new(HashMap::new()),
+            let_go: AtomicBool::new(false),
         };
         Tables { shared: Arc::new(shared) }
     }
@@ -100,6 +104,11 @@ impl Tables {
     pub(crate) fn retire(&self, meta: &Arc<TableMeta>) {
         self.handle(meta).retired.store(true, Ordering::Release);
         self.shared.handles.lock().retain(|_, handle| handle.strong_count() > 0);
+    }
+
+    /// From now on no file is deleted (H2).
+    pub(crate) fn let_go(&self) {
+        self.shared.let_go.store(true, Ordering::Release);
     }
 
     pub(crate) fn cache_used_bytes(&self) -> u64 {
@@ -189,7 +198,7 @@ impl Drop for TableHandle {
         if let Some(table) = self.table.swap(None) {
             self.shared.shrink(table.memory_bytes());
         }
-        if *self.retired.get_mut() {
+        if *self.retired.get_mut() && !self.shared.let_go.load(Ordering::Acquire) {
             // A file that cannot be deleted now is an orphan, which the next open removes.
             let _ = self.shared.fs.remove(&self.path());
         }
