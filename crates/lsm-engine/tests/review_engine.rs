@@ -1,0 +1,515 @@
+//! Defects found in review, each with the shortest history that shows it.
+
+use lsm_compaction::StepExecutor;
+use lsm_core::SeqNo;
+use lsm_engine::{ColumnFamilyOptions, Compression, Db, Durability, ErrorKind, Options, WriteBatch, WriteOptions};
+use lsm_fs::{Crash, Fs, MemFs, SegmentAccess};
+use lsm_manifest::{FamilyChange, Manifest, State, VersionEdit};
+use lsm_testkit::{AppendOperator, Failure, Fault, FaultFs};
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+const STORE: &str = "/store";
+
+fn small(fs: &MemFs) -> Options {
+    Options::new().write_buffer_size(16 << 10).executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()))
+}
+
+fn tables_on_disk(fs: &dyn Fs) -> usize {
+    fs.read_dir(Path::new(STORE)).unwrap().iter().filter(|name| name.ends_with(".sst")).count()
+}
+
+fn live_tables(db: &Db) -> usize {
+    db.stats().families.iter().flat_map(|family| &family.levels).map(|level| level.tables).sum()
+}
+
+/// Runs `work` on a thread of its own; `None` if it does not end.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(Duration::from_secs(10)).ok()
+}
+
+fn unlogged() -> WriteOptions {
+    WriteOptions::new().durability(Durability::Unlogged)
+}
+
+fn one(key: &str, value: &str) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    batch.put(key, value);
+    batch
+}
+
+/// A dropped family's logs go, and the manifest does not say so.
+fn drop_a_family_that_holds_logs(kill: bool) {
+    let fs = MemFs::new();
+    let db = small(&fs).open(STORE).unwrap();
+    let (a, b) = (db.column_family("a").unwrap(), db.column_family("b").unwrap());
+    a.put("x", "holds the first log").unwrap();
+    for number in 0..60 {
+        b.put(format!("{number:03}"), vec![b'v'; 1000]).unwrap();
+    }
+    db.wait_for_compactions().unwrap();
+    drop(a);
+    db.drop_column_family("a").unwrap();
+    if kill {
+        // The next log takes the freed one's file.
+        (0..20).for_each(|number| b.put(format!("{number:03}"), vec![b'v'; 1000]).unwrap());
+    }
+    db.put("k", "acknowledged").unwrap();
+    let survivor = if kill {
+        fs.crash(Crash::KeepAll)
+    } else {
+        drop(b);
+        db.close().unwrap();
+        fs
+    };
+    let db = small(&survivor).open(STORE).unwrap();
+    assert_eq!(db.get("k").unwrap().unwrap(), "acknowledged");
+    assert_eq!(db.column_family("b").unwrap().iter().count(), 60);
+}
+
+#[test]
+fn a_store_opens_after_a_family_was_dropped_and_the_store_was_closed() {
+    drop_a_family_that_holds_logs(false);
+}
+
+#[test]
+fn a_store_opens_after_a_family_was_dropped_and_the_process_ended() {
+    drop_a_family_that_holds_logs(true);
+}
+
+/// The last call of a flush that takes space is the fact about the manifest in the log.
+#[test]
+fn a_flush_that_took_effect_is_not_done_twice() {
+    let run = |fault: Option<u64>| {
+        let fs = FaultFs::new(MemFs::new());
+        let executor = Arc::new(StepExecutor::new());
+        let db = Options::new()
+            .write_buffer_size(16 << 10)
+            .executor(executor.clone())
+            .merge_operator(Arc::new(AppendOperator))
+            .fs(Arc::new(fs.clone()))
+            .open(STORE)
+            .unwrap();
+        db.merge("k", "1").unwrap();
+        let mut number = 0;
+        while executor.is_empty() {
+            db.put(format!("{number:05}"), vec![b'v'; 1000]).unwrap();
+            number += 1;
+        }
+        if let Some(at) = fault {
+            fs.inject(Fault::once(at, Failure::NoSpace));
+        }
+        executor.step();
+        let calls = fs.count(Failure::NoSpace);
+        let flushed = db.flush().and_then(|()| db.wait_for_compactions()).map_err(|error| error.to_string());
+        let value = db.get("k").unwrap().unwrap().escape_ascii().to_string();
+        (calls, value, flushed, db.stats().failure)
+    };
+    let (calls, ..) = run(None);
+    let (_, value, flushed, failure) = run(Some(calls - 1));
+    assert_eq!((value.as_str(), flushed, failure), ("1", Ok(()), None));
+}
+
+#[test]
+fn creating_a_family_beside_a_full_log_can_be_tried_again() {
+    let run = |fault: Option<u64>| {
+        let fs = FaultFs::new(MemFs::new());
+        let db = Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone())).open(STORE).unwrap();
+        if let Some(at) = fault {
+            fs.inject(Fault::once(at, Failure::NoSpace));
+        }
+        let first = db.column_family("f").map(drop);
+        (fs.count(Failure::NoSpace), first.or_else(|_| db.column_family("f").map(drop)), db.stats().failure)
+    };
+    let (calls, ..) = run(None);
+    let (_, second, failure) = run(Some(calls - 1));
+    assert!(second.is_ok() && failure.is_none(), "{second:?} {failure:?}");
+}
+
+#[test]
+fn creating_a_family_on_a_full_disk_does_not_make_the_store_read_only() {
+    let fs = FaultFs::new(MemFs::new());
+    let db = Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone())).open(STORE).unwrap();
+    fs.inject(Fault::once(fs.count(Failure::NoSpace), Failure::NoSpace));
+    assert_eq!(db.column_family("f").err().unwrap().kind(), ErrorKind::NoSpace);
+    db.put("a", "1").unwrap();
+    db.column_family("f").unwrap();
+}
+
+#[test]
+fn writers_do_not_hang_behind_a_compaction_without_space() {
+    let outcome = in_time(|| {
+        let fs = MemFs::new();
+        let options = || {
+            Options::new()
+                .write_buffer_size(16 << 10)
+                .level0_file_num_compaction_trigger(1)
+                .max_bytes_for_level_base(64 << 20)
+                .target_file_size(64 << 20)
+                .compression(Compression::None)
+                .fs(Arc::new(fs.clone()))
+        };
+        let db = options().open(STORE).unwrap();
+        for number in 0..1000_u32 {
+            db.put(number.to_be_bytes(), vec![b'v'; 2000]).unwrap();
+        }
+        db.compact_range(..).unwrap();
+        // Room for some level-0 tables, not for a second copy of the whole.
+        fs.set_capacity(Some((2_000 << 10) + (1_400 << 10)));
+        let freed = Arc::new(AtomicBool::new(false));
+        let (freeing, done) = (fs.clone(), freed.clone());
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(5));
+            freeing.set_capacity(None);
+            done.store(true, Ordering::Release);
+        });
+        // Somebody who tries again, as the kind of the error says.
+        let (mut refused, mut number) = (0, 0_u32);
+        while !freed.load(Ordering::Acquire) {
+            number += 1;
+            if let Err(error) = db.put((number % 1000).to_be_bytes(), vec![b'w'; 1000]) {
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                refused += 1;
+            }
+        }
+        for number in 0..100_u32 {
+            db.put(number.to_be_bytes(), vec![b'w'; 1000]).unwrap();
+        }
+        println!("{refused} {}", db.stats());
+        refused
+    });
+    assert!(outcome.is_some(), "a writer waits without end");
+}
+
+#[test]
+fn unlogged_writes_survive_a_close_after_a_flush_that_failed() {
+    let mut met = 0;
+    for skip in 0..10 {
+        let fs = FaultFs::new(MemFs::new());
+        let options = || Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
+        let db = options().open(STORE).unwrap();
+        db.write_with(one("a", "unlogged"), &unlogged()).unwrap();
+        fs.inject(Fault::once(fs.count(Failure::NoSpace) + skip, Failure::NoSpace));
+        let flushed = db.flush();
+        fs.heal();
+        met += usize::from(flushed.is_err() && db.stats().families[0].frozen_memtables > 0);
+        db.close().unwrap();
+        let found = options().open(STORE).unwrap().get("a").unwrap();
+        assert!(found.is_some(), "call {skip}: {flushed:?}, then closed without an error");
+    }
+    assert!(met > 0);
+}
+
+#[test]
+fn a_family_with_a_tiny_write_buffer_works() {
+    let fs = MemFs::new();
+    let db = small(&fs).open(STORE).unwrap();
+    let family = db.column_family_with("f", ColumnFamilyOptions::new().write_buffer_size(0)).unwrap();
+    family.put("a", "1").unwrap();
+    db.flush().unwrap();
+    family.put("a", "2").unwrap();
+    assert_eq!(family.get("a").unwrap().unwrap(), "2");
+}
+
+#[test]
+fn many_empty_families_do_not_stop_writers() {
+    let outcome = in_time(|| {
+        let fs = MemFs::new();
+        let db = small(&fs).open(STORE).unwrap();
+        let families: Vec<_> = (0..200).map(|number| db.column_family(&number.to_string()).unwrap()).collect();
+        for round in 0..100 {
+            families[0].put(format!("{round}"), vec![b'v'; 1000]).unwrap();
+        }
+        families[0].iter().count()
+    });
+    assert_eq!(outcome, Some(100));
+}
+
+#[test]
+fn a_flush_that_is_tried_again_leaves_no_table_behind() {
+    for at in 0..12 {
+        let fs = FaultFs::new(MemFs::new());
+        let db = Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone())).open(STORE).unwrap();
+        db.put("a", "1").unwrap();
+        fs.inject(Fault::once(fs.count(Failure::NoSpace) + at, Failure::NoSpace));
+        let first = db.flush();
+        fs.heal();
+        db.flush().unwrap();
+        assert_eq!(tables_on_disk(&fs), live_tables(&db), "call {at}: {first:?}");
+    }
+}
+
+#[test]
+fn a_family_that_is_dropped_while_it_is_flushed_leaves_no_table_behind() {
+    let fs = MemFs::new();
+    let executor = Arc::new(StepExecutor::new());
+    let db = small(&fs).executor(executor.clone()).open(STORE).unwrap();
+    let family = db.column_family("f").unwrap();
+    (0..100).for_each(|number| family.put(format!("{number}"), vec![b'v'; 1000]).unwrap());
+    db.flush().unwrap();
+    db.drop_column_family("f").unwrap();
+    drop(family);
+    while executor.step() {}
+    assert_eq!(tables_on_disk(&fs), live_tables(&db));
+}
+
+#[test]
+fn an_open_that_fails_changes_nothing() {
+    let fs = MemFs::new();
+    let db = Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone())).open(STORE).unwrap();
+    for number in 0..400 {
+        db.put(format!("{number:04}"), vec![b'v'; 1000]).unwrap();
+        if number == 390 {
+            db.sync().unwrap();
+        }
+    }
+    let crashed = fs.crash(Crash::KeepAll);
+    let log = crashed.read_dir(Path::new(STORE)).unwrap();
+    let log = log.iter().find(|name| name.ends_with(".log")).unwrap();
+    let path = Path::new(STORE).join(log);
+    let source = crashed.open(&path).unwrap();
+    let mut bytes = vec![0; source.size().unwrap() as usize];
+    source.read_exact_at(0, &mut bytes).unwrap();
+    bytes[380_000] ^= 1;
+    crashed.remove(&path).unwrap();
+    let mut file = crashed.create(&path).unwrap();
+    std::io::Write::write_all(&mut file, &bytes).unwrap();
+    std::io::Write::flush(&mut file).unwrap();
+    file.sync().unwrap();
+    drop(file);
+    let error = small(&crashed).open(STORE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corruption);
+    assert_eq!(tables_on_disk(&crashed), 0);
+}
+
+fn open_with(change: impl FnOnce(&mut Manifest)) -> (MemFs, lsm_engine::Result<Db>) {
+    let fs = MemFs::new();
+    fs.create_dir(Path::new(STORE)).unwrap();
+    let mut manifest =
+        Manifest::create(Arc::new(fs.clone()), Path::new(STORE), State::new(lsm_manifest::new_db_id())).unwrap();
+    change(&mut manifest);
+    drop(manifest);
+    let db = small(&fs).open(STORE);
+    (fs, db)
+}
+
+#[test]
+fn the_largest_sequence_number_is_no_panic() {
+    let (_fs, db) = open_with(|manifest| {
+        manifest.apply(vec![VersionEdit { last_seq: Some(SeqNo::MAX), ..VersionEdit::default() }]).unwrap();
+    });
+    if let Ok(db) = db {
+        let _ = db.put("a", "1");
+    }
+}
+
+#[test]
+fn the_next_to_largest_sequence_number_is_no_panic() {
+    let (_fs, db) = open_with(|manifest| {
+        let last_seq = Some(SeqNo::new(SeqNo::MAX.get() - 2));
+        manifest.apply(vec![VersionEdit { last_seq, ..VersionEdit::default() }]).unwrap();
+    });
+    let db = db.unwrap();
+    for _ in 0..5 {
+        let _ = db.put("a", "1");
+    }
+}
+
+#[test]
+fn the_largest_family_number_is_no_panic() {
+    let (_fs, db) = open_with(|manifest| {
+        let family = lsm_core::ColumnFamilyId(u32::MAX);
+        let family_change = Some(FamilyChange::Add("last".to_owned()));
+        manifest.apply(vec![VersionEdit { family, family_change, ..VersionEdit::default() }]).unwrap();
+    });
+    let db = db.unwrap();
+    let _ = db.column_family("one more");
+    db.put("a", "1").unwrap();
+}
+
+#[test]
+fn a_refusal_before_a_save_point_outlives_the_rollback() {
+    let fs = MemFs::new();
+    let db = small(&fs).open(STORE).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(vec![0; (8 << 20) + 1], "");
+    batch.save_point();
+    batch.put("b", "1");
+    batch.rollback_to_save_point();
+    assert_eq!(db.write(batch).unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+struct Owner(Mutex<Option<Db>>);
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn a_task_that_owns_the_store_may_end_on_the_writer_thread() {
+    let fs = MemFs::new();
+    let outcome = in_time(move || {
+        let db = small(&fs).open(STORE).unwrap();
+        for number in 0..30 {
+            let _ = db.submit(one(&number.to_string(), &"v".repeat(200_000)));
+        }
+        let mut commit = db.submit(one("last", "v"));
+        // The only handle goes with the waker.
+        let waker = Waker::from(Arc::new(Owner(Mutex::new(Some(db)))));
+        let pending = std::pin::Pin::new(&mut commit).poll(&mut Context::from_waker(&waker)).is_pending();
+        drop(waker);
+        commit.wait().unwrap();
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(50));
+            if let Ok(db) = small(&fs).open(STORE) {
+                return (pending, Some(db.iter().count()));
+            }
+        }
+        (pending, None)
+    });
+    assert_eq!(outcome, Some((true, Some(31))));
+}
+
+#[test]
+#[ignore = "not fixed: decision 15: needs tables opened at open, or a statement"]
+fn a_read_only_store_stays_readable_when_the_owner_compacts() {
+    let fs = MemFs::new();
+    let db = small(&fs).open(STORE).unwrap();
+    db.put("a", "1").unwrap();
+    db.flush().unwrap();
+    let reader = small(&fs).read_only(true).open(STORE).unwrap();
+    db.put("a", "2").unwrap();
+    db.compact_range(..).unwrap();
+    assert_eq!(reader.get("a").unwrap().unwrap(), "1");
+}
+
+#[test]
+#[ignore = "not fixed: decision 26: tables are opened lazily by name"]
+fn an_iterator_of_a_closed_store_stays_readable_after_the_next_open() {
+    let fs = MemFs::new();
+    let db = small(&fs).open(STORE).unwrap();
+    let family = db.column_family("f").unwrap();
+    family.put("a", "1").unwrap();
+    db.flush().unwrap();
+    let iter = family.iter();
+    db.drop_column_family("f").unwrap();
+    db.close().unwrap();
+    let _again = small(&fs).open(STORE).unwrap();
+    let items: Vec<_> = iter.map(|item| item.unwrap().1.to_vec()).collect();
+    assert_eq!(items, [b"1".to_vec()]);
+}
+
+#[test]
+fn an_iterator_of_a_closed_store_deletes_nothing_of_the_next_one() {
+    let fs = MemFs::new();
+    let fill = |db: &Db| {
+        for _ in 0..3 {
+            db.put("a", "1").unwrap();
+            db.flush().unwrap();
+        }
+    };
+    let db = small(&fs).level0_file_num_compaction_trigger(100).open(STORE).unwrap();
+    fill(&db);
+    let iter = db.iter();
+    db.compact_range(..).unwrap();
+    db.close().unwrap();
+    // Another store in the same place, as after restoring a copy.
+    for name in fs.read_dir(Path::new(STORE)).unwrap() {
+        fs.remove(&Path::new(STORE).join(name)).unwrap();
+    }
+    let db = small(&fs).level0_file_num_compaction_trigger(100).open(STORE).unwrap();
+    fill(&db);
+    let live = live_tables(&db);
+    drop(iter);
+    assert_eq!(tables_on_disk(&fs), live);
+}
+
+#[test]
+fn ranges_behind_the_longest_key_survive() {
+    let fs = MemFs::new();
+    let options = || Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
+    let db = options().open(STORE).unwrap();
+    let longest = vec![7_u8; 8 << 20];
+    db.put(&longest, "v").unwrap();
+    db.delete_range(..=longest.as_slice()).unwrap();
+    db.delete_range(..).unwrap();
+    db.delete_range(..).unwrap();
+    db.flush().unwrap();
+    db.delete_range(..).unwrap();
+    db.compact_range(..).unwrap();
+    db.put("k", "v").unwrap();
+    db.delete_range(..).unwrap();
+    db.close().unwrap();
+    let db = options().open(STORE).unwrap();
+    assert_eq!(db.iter().count(), 0);
+    db.verify().unwrap();
+}
+
+#[test]
+fn empty_ranges_delete_nothing() {
+    let fs = MemFs::new();
+    let db = small(&fs).open(STORE).unwrap();
+    db.put("a", "1").unwrap();
+    db.delete_range("a".."a").unwrap();
+    assert_eq!(db.iter().count(), 1);
+    db.flush().unwrap();
+    db.delete_range("a".."a").unwrap();
+    db.compact_range("z".."a").unwrap();
+    db.close().unwrap();
+    let db = small(&fs).open(STORE).unwrap();
+    assert_eq!(db.get("a").unwrap().unwrap(), "1");
+    db.flush().unwrap();
+    db.compact_range(..).unwrap();
+    db.verify().unwrap();
+}
+
+#[test]
+fn zero_sizes_are_refused_or_work() {
+    for which in 0..4 {
+        let outcome = in_time(move || {
+            let fs = MemFs::new();
+            let options = Options::new().write_buffer_size(16 << 10).fs(Arc::new(fs.clone()));
+            let options = match which {
+                0 => options.max_bytes_for_level_base(0),
+                1 => options.target_file_size(0),
+                2 => options.memory_budget(0),
+                _ => options.max_subcompactions(0).background_threads(0),
+            };
+            let Ok(db) = options.open(STORE) else { return };
+            for number in 0..300_u32 {
+                db.put((number * 7 % 100).to_be_bytes(), vec![b'v'; 1000]).unwrap();
+            }
+            db.flush().unwrap();
+            db.wait_for_compactions().unwrap();
+            db.compact_range(..).unwrap();
+            assert_eq!(db.iter().count(), 100);
+        });
+        assert!(outcome.is_some(), "option {which}");
+    }
+}
+
+#[test]
+#[ignore = "not fixed: F10: published before it is delivered; Wal::abandon is never called"]
+fn positioned_writes_without_space_are_not_visible() {
+    let inner = MemFs::new();
+    let fs = FaultFs::new(inner.clone());
+    let db = Options::new()
+        .log_access(SegmentAccess::Positioned)
+        .executor(Arc::new(StepExecutor::new()))
+        .fs(Arc::new(fs.clone()))
+        .open(STORE)
+        .unwrap();
+    // The first call only takes room in memory.
+    fs.inject(Fault::once(fs.count(Failure::NoSpace) + 1, Failure::NoSpace));
+    assert_eq!(db.put("a", "1").unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(db.get("a").unwrap(), None);
+}
