@@ -56,6 +56,8 @@ impl Store {
         }
         copy(&**fs, FileKind::Log(active), &self.directory, target, Some(bytes))?;
         state.mark_used(active);
+        // The copied log may tell of a manifest that is newer than the state; the copy's own must be newer still.
+        state.next_file = state.next_file.max(self.background.numbers().next());
         write_manifest(fs, target, state)?;
         Ok(())
     }

@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     pub(crate) wal: Wal,
     /// The newest write that is in no log and perhaps in no table either.
     pub(crate) unlogged: Option<SeqNo>,
+    /// Set when the store begins to close: what is written from then on could miss the last flush.
+    pub(crate) refuses: bool,
     /// What all memtables take at most, counted anew now and then; of use with several families.
     pub(crate) memtable_bytes: usize,
 }
@@ -112,7 +114,7 @@ impl Store {
         loop {
             let mut guard = self.writer.lock();
             self.health.check_writable()?;
-            let writer = guard.as_mut().ok_or_else(Error::closed)?;
+            let writer = guard.as_mut().filter(|writer| !writer.refuses).ok_or_else(Error::closed)?;
             let families = self.families.load();
             if families.len() > 1 && !self.relieve(writer, batch.byte_size())? {
                 drop(guard);

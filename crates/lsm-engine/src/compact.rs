@@ -42,10 +42,7 @@ impl Store {
                 throttle: Some(Arc::new(move |bytes| store.rate.pass(bytes))),
             };
             let output = lsm_compaction::run(plan, &context, &*self.background.executor)?;
-            if let Err(error) = self.sync_directory() {
-                output.tables.iter().for_each(|table| sink.discard(table.meta.number));
-                return Err(error);
-            }
+            self.sync_directory()?;
             (plan.edit(&output), output.read_bytes, output.written_bytes)
         };
         let made: Vec<_> = edit.added.iter().map(|(_, table)| Arc::clone(table)).collect();
@@ -94,8 +91,8 @@ impl Store {
                 Step::Run(plan, reservation) => {
                     let done = self.compact(family, &plan);
                     drop(reservation);
-                    done?;
                     self.schedule();
+                    done?;
                 }
                 Step::Wait => self.background.wait_for_family(family.id),
                 Step::Done => return Ok(()),

@@ -83,6 +83,8 @@ impl Error {
             },
             Cause::Core(lsm_core::Error::Corruption(_)) => ErrorKind::Corruption,
             Cause::Core(lsm_core::Error::Unsupported { .. }) => ErrorKind::Unsupported,
+            // Only the end of the store cancels work.
+            Cause::Core(lsm_core::Error::Cancelled) => ErrorKind::Closed,
             Cause::Core(_) => ErrorKind::InvalidArgument,
             Cause::Locked { .. } => ErrorKind::Locked,
             Cause::ReadOnly { .. } => ErrorKind::ReadOnly,

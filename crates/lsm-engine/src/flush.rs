@@ -7,10 +7,11 @@
 //!     one family's newer writes and lose another's older ones.
 
 use crate::family::Family;
+use crate::options::MEMTABLES_MAX;
 use crate::store::Store;
 use crate::view::Frozen;
 use crate::{Error, Result};
-use lsm_compaction::{Below, Cut, TableSink, WriteContext, Written, write_tables};
+use lsm_compaction::{Below, Cut, WriteContext, Written, write_tables};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_manifest::{Manifest, TableMeta, VersionEdit};
 use lsm_memtable::Memtable;
@@ -24,7 +25,8 @@ impl Store {
             if let Some(last_seq) = self.rotate_all()? {
                 break last_seq;
             }
-            self.wait_for_flush(|| self.families.load().values().all(|family| family.view.load().frozen.is_empty()))?;
+            let has_room = |family: &Arc<Family>| family.view.load().frozen.len() + 1 < MEMTABLES_MAX;
+            self.wait_for_flush(|| self.families.load().values().all(has_room))?;
         };
         let families = self.families.load();
         let waiting: Vec<_> = families
@@ -58,7 +60,7 @@ impl Store {
             let begun = self.options.clock.monotonic();
             // Commits that reserved room before the freeze may still be inserting.
             self.publisher.wait_for(frozen.last_seq);
-            let written = self.write_memtable(family, &frozen.memtable, view.version.epoch_max() + 1)?;
+            let written = self.write_memtable(family, &frozen.memtable, view.version.epoch_max().saturating_add(1))?;
             let bytes = written.bytes();
             let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
             if let Err(error) = self.install_flush(family, frozen, &tables) {
@@ -94,10 +96,7 @@ impl Store {
             throttle: Some(&throttle),
         };
         let written = write_tables(&mut memtable.cursor(), &memtable.tombstones(), &context, &sink)?;
-        if let Err(error) = self.sync_directory() {
-            written.tables.iter().for_each(|table| sink.discard(table.meta.number));
-            return Err(error);
-        }
+        self.sync_directory()?;
         Ok(written)
     }
 
@@ -142,9 +141,11 @@ impl Store {
         younger.map_or(view.active_log, |frozen| frozen.log)
     }
 
+    /// A directory that cannot be synced leaves it open which names are durable: that is latched, and no file
+    /// is deleted.
     pub(crate) fn sync_directory(&self) -> Result<()> {
         let synced = self.options.fs.sync_dir(&self.directory);
-        synced.map_err(|error| lsm_core::Error::io("sync", &self.directory, error).into())
+        synced.map_err(|error| self.fail(lsm_core::Error::io("sync", &self.directory, error)))
     }
 
     /// Puts `edit` into the manifest and the new version into the family's view, less its `flushed` oldest

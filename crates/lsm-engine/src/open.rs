@@ -9,7 +9,7 @@
 //! O1. Nothing in the directory changes before the manifest and all logs were read and found sound.
 //! O2. What the logs held is in synced tables before the manifest that makes the logs obsolete; all of it
 //!     becomes valid in one step, the swap of `CURRENT`, so an interrupted open starts over from the same state.
-//! O3. No table is opened. Files that nothing names are removed only if the manifest had no torn tail.
+//! O3. No table is opened, save by a store that only reads: its owner may remove them. Files that nothing names are removed only if the manifest had no torn tail.
 
 use crate::background::Background;
 use crate::commit::Writer;
@@ -44,6 +44,9 @@ use tokio::runtime::Runtime;
 /// First size of a log's file; it grows by doubling, so a single small write costs little.
 const LOG_BYTES_INITIAL: u64 = 64 << 10;
 
+/// How often a store that only reads looks again when its owner was changing it.
+const READ_ONLY_ATTEMPTS_MAX: usize = 5;
+
 /// Memtable of a family that is only read.
 const READ_ONLY_MEMTABLE_BYTES: usize = 1 << 20;
 
@@ -51,6 +54,30 @@ static STORES: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) fn open(directory: &Path, options: Options) -> Result<Db> {
     check_options(&options)?;
+    if options.read_only { open_moving(directory, &options) } else { open_once(directory, options) }
+}
+
+/// Opens a store that its owner may be changing meanwhile: whoever reads without the lock may find a file
+/// gone that was there a moment ago, and then looks again.
+fn open_moving(directory: &Path, options: &Options) -> Result<Db> {
+    let mut before = manifest_on_disk(&*options.fs, directory);
+    for _ in 1..READ_ONLY_ATTEMPTS_MAX {
+        let opened = open_once(directory, options.clone());
+        let after = manifest_on_disk(&*options.fs, directory);
+        if opened.is_ok() || after == before {
+            return opened;
+        }
+        before = after;
+    }
+    open_once(directory, options.clone())
+}
+
+/// Number and length of the manifest that `CURRENT` names.
+fn manifest_on_disk(fs: &dyn Fs, directory: &Path) -> Option<(FileNumber, u64)> {
+    lsm_manifest::read(fs, directory).ok().map(|state| (state.manifest, state.manifest_bytes))
+}
+
+fn open_once(directory: &Path, options: Options) -> Result<Db> {
     let fs = Arc::clone(&options.fs);
     prepare_directory(&*fs, directory, &options)?;
     let lock = if options.read_only { None } else { Some(take_lock(&*fs, directory)?) };
@@ -63,7 +90,10 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Db> {
     }
     let store = Arc::new(assemble(directory, options, &state, lock)?);
     let recovery = Recovery::replay(&store, &state, &names)?;
-    if !store.health.is_read_only() {
+    if store.health.is_read_only() {
+        // Without the lock nobody keeps the files: what is open now stays readable.
+        store.families.load().values().try_for_each(|family| family.view.load().open_tables())?;
+    } else {
         begin_writing(&store, state, recovery)?;
         remove_orphans(&store, &names);
         store.refresh_pressure();
@@ -247,7 +277,7 @@ fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Re
     }
     store.publisher.advance(recovered.last_seq);
     *store.manifest.lock() = Some(manifest);
-    *store.writer.lock() = Some(Writer { next_seq, wal, unlogged: None, memtable_bytes: 0 });
+    *store.writer.lock() = Some(Writer { next_seq, wal, unlogged: None, memtable_bytes: 0, refuses: false });
     Ok(())
 }
 
@@ -309,7 +339,10 @@ impl Store {
             return Ok(());
         }
         self.finish_submissions();
-        let unlogged = self.writer.lock().as_ref().is_some_and(|writer| writer.unlogged.is_some());
+        let unlogged = self.writer.lock().as_mut().is_some_and(|writer| {
+            writer.refuses = true;
+            writer.unlogged.is_some()
+        });
         let flushed = if unlogged { self.flush() } else { Ok(()) };
         if !self.health.close() {
             return Ok(());
@@ -318,9 +351,24 @@ impl Store {
         self.background.stop();
         let finished = self.finish_log();
         self.logs.remove_recyclable();
+        self.open_tables_for_readers();
         self.tables.let_go();
         self.lock.lock().take();
         flushed.and(finished)
+    }
+
+    /// Opens the tables that iterators may still come to: once the lock is free, another handle may remove
+    /// the files.
+    fn open_tables_for_readers(&self) {
+        for family in self.families.load().values() {
+            let view = family.view.load_full();
+            // The family and this function own the view; anyone else is a reader.
+            if Arc::strong_count(&view) > 2 {
+                // A reader that comes to a table which could not be opened meets the error then.
+                let _ = view.open_tables();
+            }
+        }
+        self.tables.open_retired();
     }
 
     /// Syncs and cuts the log, and tells the manifest how long it is: from then on any damage to it shows.

@@ -60,7 +60,8 @@ impl WriteOptions {
 
 /// Hears of work that the store does in the background. Every method has an empty default.
 ///
-/// Called from background threads without any lock held; what it takes is taken from the work.
+/// Called from background threads without any lock held; what it takes is taken from the work. A listener
+/// must not call the store that it listens to, which may be waiting for the very work that is reported.
 pub trait EventListener: Send + Sync {
     /// A memtable became `tables` tables of `bytes` bytes.
     fn on_flush(&self, _family: &str, _tables: usize, _bytes: u64) {}

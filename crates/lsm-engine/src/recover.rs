@@ -113,7 +113,7 @@ impl Recovery {
         let view = family.view.load_full();
         let tables = self.tables.entry(family.id).or_default();
         for frozen in view.frozen.iter().rev() {
-            let epoch = view.version.epoch_max() + 1 + tables.len() as u64;
+            let epoch = view.version.epoch_max().saturating_add(1 + tables.len() as u64);
             let written = store.write_memtable(family, &frozen.memtable, epoch)?;
             tables.extend(written.tables.into_iter().map(|table| table.meta));
         }

@@ -85,7 +85,11 @@ impl Snapshot {
     }
 
     /// The snapshot's view of `family`.
+    ///
+    /// # Panics
+    /// When the family is of another store.
     pub fn column_family(&self, family: &ColumnFamily) -> FamilySnapshot {
+        assert_eq!(family.store_id(), self.0.handle.store.id, "the family is of another store than the snapshot");
         FamilySnapshot { snapshot: self.clone(), family: Arc::clone(family.family()) }
     }
 

@@ -106,6 +106,15 @@ impl Tables {
         self.shared.handles.lock().retain(|_, handle| handle.strong_count() > 0);
     }
 
+    /// Opens the tables that only readers of older views still hold.
+    pub(crate) fn open_retired(&self) {
+        let handles: Vec<_> = self.shared.handles.lock().values().filter_map(Weak::upgrade).collect();
+        for handle in handles.iter().filter(|handle| handle.retired.load(Ordering::Acquire)) {
+            // A reader that comes to a table which could not be opened meets the error then.
+            let _ = handle.table();
+        }
+    }
+
     /// From now on no file is deleted (H2).
     pub(crate) fn let_go(&self) {
         self.shared.let_go.store(true, Ordering::Release);

@@ -79,6 +79,11 @@ impl View {
         next
     }
 
+    /// Opens all tables that are not open yet.
+    pub(crate) fn open_tables(&self) -> lsm_core::Result<()> {
+        self.levels.iter().flat_map(|level| level.iter()).try_for_each(|handle| handle.table().map(drop))
+    }
+
     /// The key behind the last one that any source may hold, or `None` for an empty family.
     pub(crate) fn end_key(&self) -> Option<Vec<u8>> {
         let in_memory = self.memtables().filter_map(|memtable| memtable.bounds()).map(|(_, last)| last);
