@@ -35,7 +35,7 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write the lines KEY<separator>VALUE of a file
+    /// Write the lines KEY, separator, VALUE of a file
     Load(Load),
     /// Write one value
     Put {

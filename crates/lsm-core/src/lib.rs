@@ -14,7 +14,7 @@
 //! | [`operator`] | a user's merge operator |
 //! | [`coding`], [`checksum`] | integers, lengths and masked crc32c |
 //! | [`filename`] | names of the files in a store's directory |
-//! | [`slice`] | bytes handed to a user without a copy where possible |
+//! | [`mod@slice`] | bytes handed to a user without a copy where possible |
 //! | [`read_at`] | anything that reads at an offset |
 //! | [`error`] | the errors every layer can return |
 

@@ -5,7 +5,7 @@
 //! keys, keys under range tombstones, and joins merge operands into values.
 //!
 //! # Invariants
-//! V1. Going forward, `inner` stands on the current entry while `value` is [`Value::Lent`], else
+//! V1. Going forward, `inner` stands on the current entry while `value` is `Value::Lent`, else
 //!     behind the entries that made the current value.
 //! V2. Going backward, `inner` stands before all entries of the current key.
 //! V3. `coverage` is asked again only when a key lies outside of what the last answer holds for.
