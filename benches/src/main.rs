@@ -36,6 +36,10 @@ fn parse() -> Result<Arguments> {
     let mut arguments = Arguments { keys: 1_000_000, value_bytes: 100, threads: 1, directory };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
+        if word == "--help" {
+            println!("cargo xtask bench [--keys N] [--value-bytes N] [--threads N] [--directory DIR]");
+            std::process::exit(0);
+        }
         let value = words.next().with_context(|| format!("{word} needs a value"))?;
         let number = || value.parse().with_context(|| format!("{word} {value}: expected a number"));
         match word.as_str() {
