@@ -251,8 +251,8 @@ impl Progress {
 
 fn bar(bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
-        Some(bytes) => (ProgressBar::new(bytes), "{bar:30} {percent}% {msg}, {bytes_per_sec}, {eta} to go"),
-        None => (ProgressBar::new_spinner(), "{spinner} {msg}, {bytes_per_sec}"),
+        Some(bytes) => (ProgressBar::new(bytes), "{bar:30} {percent}% {msg}, {elapsed} so far, {eta} to go"),
+        None => (ProgressBar::new_spinner(), "{spinner} {msg}, {elapsed} so far"),
     };
     bar.with_style(ProgressStyle::with_template(template).expect("the template is well formed"))
 }
