@@ -3,7 +3,7 @@
 //! A job never waits for a task to *start* (see `share.rs`), so an executor may be slow, full, or never
 //! run anything at all.
 
-use parking_lot::Mutex;
+use lsm_sync::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
 

@@ -10,10 +10,9 @@
 //! H3. A panic in a part is raised again in the caller, after H2.
 
 use crate::executor::Executor;
-use parking_lot::{Condvar, Mutex};
+use lsm_sync::{AtomicUsize, Condvar, Mutex, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 struct Shared<T, W> {

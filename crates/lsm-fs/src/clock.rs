@@ -3,8 +3,8 @@
 //! Durations come from the monotonic clock; wall time is for the eye and for fields of file formats.
 //! Nothing is ordered by time.
 
+use lsm_sync::{AtomicU64, Ordering};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A source of time.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use parking_lot::Mutex;
+use lsm_sync::Mutex;
 
 /// A sync that failed once and is never tried again (F3).
 #[derive(Debug, Default)]

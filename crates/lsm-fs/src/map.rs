@@ -12,8 +12,8 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use lsm_sync::{AtomicU64, Ordering};
 use memmap2::{MmapMut, MmapOptions};
 
 use crate::latch::SharedSync;

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lsm_core::ReadAt;
-use parking_lot::{Mutex, MutexGuard};
+use lsm_sync::{Mutex, MutexGuard};
 
 pub use crash::Crash;
 

@@ -9,9 +9,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use lsm_sync::{AtomicU64, Mutex, Ordering};
 
 use crate::latch::SharedSync;
 use crate::segment::{Segment, SegmentAccess, SegmentHandle};

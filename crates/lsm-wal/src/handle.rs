@@ -12,12 +12,11 @@
 //! H3. A failed delivery is not final: its bytes wait and go to the same place the next time.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use lsm_core::{Error, Result};
 use lsm_fs::{Fs, SegmentHandle};
-use parking_lot::Mutex;
+use lsm_sync::{AtomicU64, Mutex, Ordering};
 
 /// Where a record ends in its log: what must be delivered or synced to keep it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

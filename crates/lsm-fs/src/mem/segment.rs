@@ -1,8 +1,8 @@
 //! A segment that behaves like a mapped one: a commit is in the file at once.
 
+use lsm_sync::{AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::OpenFile;
 use crate::latch::SharedSync;

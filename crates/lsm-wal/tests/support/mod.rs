@@ -125,7 +125,7 @@ pub(crate) struct Switches {
     pub(crate) sync_fails: AtomicBool,
     pub(crate) dir_sync_fails: AtomicBool,
     pub(crate) deliver_fails: AtomicBool,
-    pub(crate) sync_waits: parking_lot::Mutex<()>,
+    pub(crate) sync_waits: lsm_sync::Mutex<()>,
 }
 
 impl Faulty {
