@@ -18,7 +18,6 @@
 //!     fails, the store is read-only from then on.
 
 use crate::family::Family;
-use crate::options::MEMTABLES_MAX;
 use crate::store::{Families, Store};
 use crate::view::View;
 use crate::{Durability, Error, ErrorKind, Result, WriteOptions};
@@ -126,7 +125,7 @@ impl Store {
                 Err(full) if self.rotate(writer, &full)? => continue,
                 Err(full) => {
                     drop(guard);
-                    let is_crowded = |full: &Full| full.family.view.load().frozen.len() + 1 >= MEMTABLES_MAX;
+                    let is_crowded = |full: &Full| full.family.view.load().is_crowded();
                     self.wait_for_memtable(|| full.iter().any(is_crowded), no_stall)?;
                     continue;
                 }
@@ -152,7 +151,7 @@ impl Store {
 
     /// Freezes the memtables of `full` and begins a new log; false if one has to wait for its flush.
     fn rotate(self: &Arc<Self>, writer: &mut Writer, full: &[Full]) -> Result<bool> {
-        if full.iter().any(|full| full.family.view.load().frozen.len() + 1 >= MEMTABLES_MAX) {
+        if full.iter().any(|full| full.family.view.load().is_crowded()) {
             return Ok(false);
         }
         self.switch_log(writer)?;
@@ -242,7 +241,7 @@ impl Store {
         if writer.memtable_bytes > bytes_max {
             let families = self.families.load();
             let views = families.values().map(|family| (family, family.view.load()));
-            let free = views.filter(|(family, view)| family.is_dirty() && view.frozen.len() + 1 < MEMTABLES_MAX);
+            let free = views.filter(|(family, view)| family.is_dirty() && !view.is_crowded());
             if let Some((family, _)) = free.max_by_key(|(_, view)| view.active.bytes_used()) {
                 self.rotate(writer, &[Full { family: Arc::clone(family), needed_bytes: 0 }])?;
             }

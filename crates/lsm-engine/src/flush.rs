@@ -7,7 +7,6 @@
 //!     one family's newer writes and lose another's older ones.
 
 use crate::family::Family;
-use crate::options::MEMTABLES_MAX;
 use crate::store::Store;
 use crate::view::Frozen;
 use crate::{Error, Result};
@@ -25,7 +24,7 @@ impl Store {
             if let Some(last_seq) = self.rotate_all()? {
                 break last_seq;
             }
-            let has_room = |family: &Arc<Family>| family.view.load().frozen.len() + 1 < MEMTABLES_MAX;
+            let has_room = |family: &Arc<Family>| !family.view.load().is_crowded();
             self.wait_for_flush(|| self.families.load().values().all(has_room))?;
         };
         let families = self.families.load();

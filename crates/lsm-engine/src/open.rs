@@ -60,14 +60,17 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Db> {
 /// Opens a store that its owner may be changing meanwhile: whoever reads without the lock may find a file
 /// gone that was there a moment ago, and then looks again.
 fn open_moving(directory: &Path, options: &Options) -> Result<Db> {
-    let mut before = manifest_on_disk(&*options.fs, directory);
+    let mut seen = None;
     for _ in 1..READ_ONLY_ATTEMPTS_MAX {
         let opened = open_once(directory, options.clone());
-        let after = manifest_on_disk(&*options.fs, directory);
-        if opened.is_ok() || after == before {
+        if opened.is_ok() {
             return opened;
         }
-        before = after;
+        let now = manifest_on_disk(&*options.fs, directory);
+        if now.is_none() || now == seen {
+            return opened;
+        }
+        seen = now;
     }
     open_once(directory, options.clone())
 }

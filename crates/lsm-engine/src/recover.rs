@@ -5,6 +5,7 @@
 //!     records of dropped families are skipped.
 //! Y2. Facts in the logs about the manifest and the store must agree with what was found.
 
+use crate::commit::size_of_entry;
 use crate::family::Family;
 use crate::store::Store;
 use crate::{Error, Result};
@@ -12,7 +13,7 @@ use lsm_core::batch::{self, Record};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{ColumnFamilyId, Error as CoreError, SeqNo};
 use lsm_manifest::{State, TableMeta};
-use lsm_memtable::{EntrySize, Memtable};
+use lsm_memtable::Memtable;
 use lsm_wal::{LogToReplay, ReplayReport};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl Recovery {
     }
 
     fn insert(&mut self, store: &Arc<Store>, family: &Arc<Family>, entry: batch::Entry<'_>, seq: SeqNo) -> Result<()> {
-        let size = || EntrySize { kind: entry.kind, key_bytes: entry.key.len(), value_bytes: entry.value.len() };
+        let size = || size_of_entry(entry);
         loop {
             let memtable = Arc::clone(&family.view.load().active);
             if let Ok(mut reservation) = memtable.reserve(std::iter::once(size())) {

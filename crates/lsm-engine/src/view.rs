@@ -11,6 +11,7 @@
 //!     deeper levels. Sequence numbers of one key fall in this order.
 //! W3. A memtable leaves the view in the same swap in which its tables enter.
 
+use crate::options::MEMTABLES_MAX;
 use crate::tables::{TableHandle, Tables};
 use lsm_core::filename::FileNumber;
 use lsm_core::{Kind, SeqNo};
@@ -53,6 +54,11 @@ impl View {
     /// The memtables from newest to oldest (W2).
     pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
         std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.memtable))
+    }
+
+    /// Whether no further memtable may be frozen before one is flushed.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.frozen.len() + 1 >= MEMTABLES_MAX
     }
 
     /// The oldest log that may hold entries which are in no table.
