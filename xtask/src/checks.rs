@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::steps::Steps;
-use crate::{Outcome, no_arguments, root, tidy};
+use crate::{Outcome, advisories, no_arguments, root, tidy, torture};
 
 pub(crate) const TEST_HELP: &str = "\
 Everything that must pass before a change lands. All steps run, even behind one that failed.
@@ -18,6 +18,8 @@ Steps:
   tests      unit and integration tests of all crates, examples built
   doc tests  the examples in the documentation
   tidy       rules about the source tree, see `cargo xtask tidy --help`
+  advisories no package of Cargo.lock has a known vulnerability; with cargo-deny installed, deny.toml too
+  lanes      every lane that tries to break the store, each up to its figure, see `cargo xtask soak --help`
   loom       the memtable's concurrency models, optimised, in a target directory of their own
   shuttle    the store's concurrency models under random schedules, likewise
 
@@ -59,8 +61,19 @@ fn test_steps(steps: &mut Steps) {
     steps.command("tests", &mut cargo("test --workspace --lib --bins --tests --examples --no-fail-fast"));
     steps.command("doc tests", &mut cargo("test --workspace --doc --no-fail-fast"));
     steps.step("tidy", "rules about the source tree", || tidy::check(&root()));
+    dependencies(steps);
+    steps.command("lanes", &mut torture::lanes("run"));
     loom(steps);
     shuttle(steps);
+}
+
+fn dependencies(steps: &mut Steps) {
+    steps.step("advisories", "packages with known flaws", || advisories::check(&root()));
+    if is_there(Command::new("cargo-deny").arg("--version")) {
+        steps.command("deny", &mut cargo("deny --offline check bans licenses sources"));
+    } else {
+        steps.skip("deny", "cargo-deny is not installed (`cargo install cargo-deny`)");
+    }
 }
 
 fn loom(steps: &mut Steps) {
@@ -91,7 +104,12 @@ fn finish(mut steps: Steps) -> Outcome {
 }
 
 fn rocksdb_tools_are_there() -> bool {
-    Command::new("ldb").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    is_there(Command::new("ldb").arg("--version"))
+}
+
+/// Whether a program can be started at all.
+fn is_there(program: &mut Command) -> bool {
+    program.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 /// Cargo, in the workspace's root, with these words as arguments.

@@ -3,11 +3,13 @@
 //! The one place for automation. It runs cargo and reads the tree as text; it has no edge to any crate of
 //! the workspace, so it builds in a second and works while they do not.
 
+mod advisories;
 mod bench;
 mod checks;
 mod fuzz;
 mod steps;
 mod tidy;
+mod torture;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +23,9 @@ Commands:
   test     Format, lints, every test, doc tests, tidy, loom and shuttle models
   ci       The same, and the documentation with warnings as errors
   tidy     Only the rules about the source tree: edges, headers, unsafe, test data
+  soak     Try to break the store for a stretch of time
+  repro    Run one step of a lane again that found something
+  advisories  Look up the dependencies among the known vulnerabilities
   fuzz     Fuzz one decoder for a while (needs cargo-fuzz and a nightly toolchain)
   bench    Run the benches, or with --micro the criterion ones
 
@@ -61,6 +66,9 @@ fn run(arguments: &[String]) -> anyhow::Result<Outcome> {
         "test" => (checks::TEST_HELP, checks::test),
         "ci" => (checks::CI_HELP, checks::ci),
         "tidy" => (tidy::HELP, tidy::run),
+        "soak" => (torture::SOAK_HELP, torture::soak),
+        "repro" => (torture::REPRO_HELP, torture::repro),
+        "advisories" => (advisories::HELP, advisories::run),
         "fuzz" => (fuzz::HELP, fuzz::run),
         "bench" => (bench::HELP, bench::run),
         "help" | "-h" | "--help" => {

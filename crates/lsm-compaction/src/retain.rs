@@ -158,7 +158,7 @@ impl<'a, O: Output> Retain<'a, O> {
     /// Takes the next entry in internal key order.
     pub(crate) fn add(&mut self, internal_key: &[u8], value: &[u8]) -> Result<()> {
         let entry = ParsedKey::parse(internal_key)
-            .ok_or_else(|| Error::corruption(format!("no internal key: {}", internal_key.escape_ascii())))?;
+            .ok_or_else(|| Error::corruption(format!("{} bytes are no internal key", internal_key.len())))?;
         self.counts.read += 1;
         if !self.key.started || self.key.user_key != entry.user_key {
             self.finish_key()?;

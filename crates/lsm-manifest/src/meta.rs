@@ -150,8 +150,7 @@ impl TableMeta {
             return Err(Error::corruption(format!("table {number}: a tail of {tail} bytes in a file of {bytes}")));
         }
         if self.smallest > self.largest {
-            let (smallest, largest) = (&self.smallest, &self.largest);
-            return Err(Error::corruption(format!("table {number}: smallest {smallest:?} is behind {largest:?}")));
+            return Err(Error::corruption(format!("table {number}: its smallest key is behind its largest")));
         }
         if self.smallest_seq > self.largest_seq {
             let (smallest, largest) = (self.smallest_seq, self.largest_seq);

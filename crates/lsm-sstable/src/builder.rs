@@ -184,7 +184,7 @@ impl<W: Write> TableBuilder<W> {
     fn check<'k>(&self, internal_key: &'k [u8], value: &[u8]) -> Result<ParsedKey<'k>> {
         let parsed = ParsedKey::parse(internal_key).filter(|key| key.kind != Kind::RangeDeletion);
         let Some(key) = parsed else {
-            return Err(Error::invalid_argument(format!("{} is no point entry", internal_key.escape_ascii())));
+            return Err(Error::invalid_argument(format!("{} bytes are no key of a point entry", internal_key.len())));
         };
         if key.user_key.len() > USER_KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
             let (key_bytes, value_bytes) = (key.user_key.len(), value.len());
@@ -193,10 +193,14 @@ impl<W: Write> TableBuilder<W> {
             )));
         }
         if self.options.external && key.seq != SeqNo::ZERO {
-            return Err(Error::invalid_argument(format!("{key:?} in a file to be ingested: its number must be 0")));
+            return Err(Error::invalid_argument(format!(
+                "sequence number {} in a file to be ingested: it must be 0",
+                key.seq
+            )));
         }
         if self.properties.entries > 0 && compare(self.data.last_key(), internal_key) != Ordering::Less {
-            return Err(Error::invalid_argument(format!("{key:?} does not come after the entry before it"))); // U1
+            let entries = self.properties.entries;
+            return Err(Error::invalid_argument(format!("entry {entries} does not come after the one before it"))); // U1
         }
         Ok(key)
     }
@@ -234,8 +238,7 @@ impl<W: Write> TableBuilder<W> {
     /// InvalidArgument for a range that is empty or inverted.
     pub fn add_range_tombstone(&mut self, tombstone: &RangeTombstone) -> Result<()> {
         if tombstone.start >= tombstone.end {
-            let (start, end) = (tombstone.start.escape_ascii(), tombstone.end.escape_ascii());
-            return Err(Error::invalid_argument(format!("range from {start} to {end} is empty")));
+            return Err(Error::invalid_argument("the range of a range deletion is empty"));
         }
         self.tombstones.push(tombstone.clone());
         Ok(())
