@@ -119,7 +119,7 @@ pub(crate) fn cargo(words: &str) -> Command {
     command
 }
 
-fn target_directory() -> PathBuf {
+pub(crate) fn target_directory() -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     root().join(chosen.as_deref().unwrap_or(Path::new("target")))
 }

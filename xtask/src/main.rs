@@ -7,6 +7,7 @@ mod advisories;
 mod bench;
 mod checks;
 mod fuzz;
+mod sabotage;
 mod steps;
 mod tidy;
 mod torture;
@@ -20,14 +21,15 @@ Drives tests, checks, fuzzing and benches of the workspace.
 Usage: cargo xtask COMMAND [OPTIONS]
 
 Commands:
-  test     Format, lints, every test, doc tests, tidy, loom and shuttle models
-  ci       The same, and the documentation with warnings as errors
-  tidy     Only the rules about the source tree: edges, headers, unsafe, test data
-  soak     Try to break the store for a stretch of time
-  repro    Run one step of a lane again that found something
+  test        Format, lints, every test, doc tests, tidy, loom and shuttle models
+  ci          The same, and the documentation with warnings as errors
+  tidy        Only the rules about the source tree: edges, headers, unsafe, test data
+  soak        Try to break the store for a stretch of time
+  repro       Run one step of a lane again that found something
+  sabotage    Plant bugs in a copy and show that each is caught
   advisories  Look up the dependencies among the known vulnerabilities
-  fuzz     Fuzz one decoder for a while (needs cargo-fuzz and a nightly toolchain)
-  bench    Run the benches, or with --micro the criterion ones
+  fuzz        Fuzz one decoder for a while (needs cargo-fuzz and a nightly toolchain)
+  bench       Run the benches, or with --micro the criterion ones
 
 `cargo xtask COMMAND --help` says more. Exit codes: 0 all well, 1 something failed, 2 wrong usage.";
 
@@ -68,6 +70,7 @@ fn run(arguments: &[String]) -> anyhow::Result<Outcome> {
         "tidy" => (tidy::HELP, tidy::run),
         "soak" => (torture::SOAK_HELP, torture::soak),
         "repro" => (torture::REPRO_HELP, torture::repro),
+        "sabotage" => (sabotage::HELP, sabotage::run),
         "advisories" => (advisories::HELP, advisories::run),
         "fuzz" => (fuzz::HELP, fuzz::run),
         "bench" => (bench::HELP, bench::run),

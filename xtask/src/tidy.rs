@@ -9,6 +9,7 @@ mod edges;
 mod links;
 mod longest;
 mod mask;
+mod plants;
 mod rules;
 mod tree;
 
@@ -30,6 +31,7 @@ Rules:
   system   among the libraries only lsm-fs opens files or maps them (tests may)
   data     every file in testdata/ and tests/{golden,data}/ is named by some source
   links    relative links in Markdown files lead somewhere
+  plants   the text that each planted bug replaces occurs once, see `cargo xtask sabotage --help`
 
 Prints the two longest files and functions, so that growth is noticed; they fail nothing.";
 
@@ -71,6 +73,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
         ("system", rules::system(&tree)),
         ("data", data::check(root, &tree)?),
         ("links", links::check(root, &tree)),
+        ("plants", plants::check(root)),
     ];
     for (rule, findings) in &findings {
         match findings.len() {
