@@ -111,14 +111,14 @@ pub(crate) const PLANTS: &[Plant] = &[
         file: "crates/lsm-engine/src/publish.rs",
         find: "            drop(self.lock.lock());\n            self.moved.notify_all();",
         plant: "            self.moved.notify_all();",
-        caught_by: Shuttle("publish"),
+        caught_by: Shuttle("publish::shuttle_models"),
     },
     Plant {
         name: "commits-published-out-of-order",
         file: "crates/lsm-engine/src/publish.rs",
         find: "            self.wait_for(SeqNo::new(before));\n        }\n        self.visible.store(before + count, Ordering::SeqCst);",
         plant: "        }\n        self.visible.fetch_max(before + count, Ordering::SeqCst);",
-        caught_by: Shuttle("publish"),
+        caught_by: Shuttle("publish::shuttle_models"),
     },
     Plant {
         name: "log-number-of-family-ignored",
