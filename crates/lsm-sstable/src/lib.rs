@@ -44,6 +44,7 @@
 //! | `properties` | what a table says about itself |
 //! | `output`, `builder` | writing a table |
 //! | `source`, `open`, `table`, `table_cursor`, `verify` | reading one |
+//! | `salvage` | what is left of a damaged one |
 
 mod block;
 mod block_builder;
@@ -61,6 +62,7 @@ mod index_builder;
 mod open;
 mod output;
 mod properties;
+mod salvage;
 mod source;
 mod table;
 mod table_cursor;
@@ -72,6 +74,7 @@ pub use builder::{BuilderOptions, TableBuilder, TableSummary};
 pub use compression::Compression;
 pub use footer::read_footer_version;
 pub use properties::Properties;
+pub use salvage::{LostPart, SalvageReport, salvage};
 pub use table::{Anchor, BlockCache, Entry, Table, TableOptions};
 pub use table_cursor::{ReadOptions, TableCursor};
 pub use verify::VerifySummary;

@@ -14,7 +14,7 @@ use crate::block::Block;
 use crate::bloom::BloomFilter;
 use crate::compression::Dictionary;
 use crate::filter::Filter;
-use crate::footer::read_footer;
+use crate::footer::{Footer, read_footer};
 use crate::handle::BlockHandle;
 use crate::index::{Index, IndexFormat};
 use crate::properties::{COMPARATOR, Properties, named_entries};
@@ -45,25 +45,18 @@ impl Table {
 }
 
 fn open(file: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
-    let (footer, blocks_end) = read_footer(&file)?;
-    let source = BlockSource { file, path: options.file.clone(), blocks_end, checksum: footer.checksum };
-    let tail_bytes = options.tail_bytes.unwrap_or(TAIL_BYTES_GUESS).min(TAIL_BYTES_MAX);
-    let window = Window::over(&source, blocks_end.saturating_sub(tail_bytes))?;
-    let mut opening = Opening { source, window, metaindex: Vec::new(), block_bytes_max: BLOCK_BYTES_MAX };
-    opening.read_metaindex(footer.metaindex)?;
+    let mut opening = Opening::new(file, &options)?;
+    let (format_version, metaindex) = (opening.footer.format_version, opening.footer.metaindex);
+    opening.read_metaindex(metaindex)?;
     let properties = opening.properties()?;
     let dictionary = opening.optional_payload("rocksdb.compression_dict")?.map(Dictionary::new);
-    let index_handle = match footer.index {
-        Some(handle) => handle,
-        None => opening.find("rocksdb.index").ok_or_else(|| Error::corruption("metaindex does not name an index"))?,
-    };
+    let index_handle = opening.index_handle()?;
     let index = opening.index(index_handle, &properties)?;
     let filter = opening.filter(&properties)?;
     let global_seq = global_seq(&properties, options.global_seq)?;
     let stored_tombstones = opening.tombstones(global_seq)?;
     let tombstones = Arc::new(RangeTombstones::new(stored_tombstones.clone()));
     let Opening { source, block_bytes_max, .. } = opening;
-    let format_version = footer.format_version;
     Ok(Table {
         source,
         options,
@@ -79,15 +72,30 @@ fn open(file: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
     })
 }
 
-struct Opening {
-    source: BlockSource,
+/// A table of which only the footer was read so far.
+pub(crate) struct Opening {
+    pub(crate) footer: Footer,
+    pub(crate) source: BlockSource,
     window: Window,
-    metaindex: Vec<(String, BlockHandle)>,
-    block_bytes_max: u64,
+    pub(crate) metaindex: Vec<(String, BlockHandle)>,
+    pub(crate) block_bytes_max: u64,
 }
 
 impl Opening {
-    fn read_metaindex(&mut self, handle: BlockHandle) -> Result<()> {
+    pub(crate) fn new(file: Arc<dyn ReadAt>, options: &TableOptions) -> Result<Opening> {
+        let (footer, blocks_end) = read_footer(&file)?;
+        let source = BlockSource { file, path: options.file.clone(), blocks_end, checksum: footer.checksum };
+        let tail_bytes = options.tail_bytes.unwrap_or(TAIL_BYTES_GUESS).min(TAIL_BYTES_MAX);
+        let window = Window::over(&source, blocks_end.saturating_sub(tail_bytes))?;
+        Ok(Opening { footer, source, window, metaindex: Vec::new(), block_bytes_max: BLOCK_BYTES_MAX })
+    }
+
+    pub(crate) fn index_handle(&self) -> Result<BlockHandle> {
+        let handle = self.footer.index.or_else(|| self.find("rocksdb.index"));
+        handle.ok_or_else(|| Error::corruption("metaindex does not name an index"))
+    }
+
+    pub(crate) fn read_metaindex(&mut self, handle: BlockHandle) -> Result<()> {
         let block = self.block(handle)?;
         for (name, value) in named_entries(&block).map_err(|error| error.at(handle.offset))? {
             let found = BlockHandle::decode(&mut Decoder::new(value)).ok_or_else(|| {
@@ -98,7 +106,7 @@ impl Opening {
         Ok(())
     }
 
-    fn find(&self, name: &str) -> Option<BlockHandle> {
+    pub(crate) fn find(&self, name: &str) -> Option<BlockHandle> {
         self.metaindex.iter().find(|(present, _)| present == name).map(|(_, handle)| *handle)
     }
 
@@ -110,12 +118,12 @@ impl Opening {
         self.source.block(handle, &mut self.window, None, self.block_bytes_max)
     }
 
-    fn optional_payload(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn optional_payload(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         self.find(name).map(|handle| self.payload(handle)).transpose()
     }
 
     /// Reads the properties and sets the limit for decompressed blocks by them.
-    fn properties(&mut self) -> Result<Properties> {
+    pub(crate) fn properties(&mut self) -> Result<Properties> {
         // Its name before format version 2 was stabilised.
         let Some(handle) = self.find("rocksdb.properties").or_else(|| self.find("rocksdb.stats")) else {
             return Ok(Properties::of_table_without());
@@ -133,7 +141,7 @@ impl Opening {
         Ok(properties)
     }
 
-    fn index(&mut self, handle: BlockHandle, properties: &Properties) -> Result<Index> {
+    pub(crate) fn index(&mut self, handle: BlockHandle, properties: &Properties) -> Result<Index> {
         let format = IndexFormat {
             user_keys: properties.index_key_is_user_key != 0,
             value_delta: properties.index_value_is_delta_encoded != 0,
@@ -150,7 +158,7 @@ impl Opening {
         }
     }
 
-    fn index_of_blocks(&mut self, handles: &[BlockHandle], format: IndexFormat) -> Result<Index> {
+    pub(crate) fn index_of_blocks(&mut self, handles: &[BlockHandle], format: IndexFormat) -> Result<Index> {
         let mut index = Index::default();
         for &handle in handles {
             let block = self.block(handle)?;
@@ -160,7 +168,7 @@ impl Opening {
         Ok(index)
     }
 
-    fn filter(&mut self, properties: &Properties) -> Result<Filter> {
+    pub(crate) fn filter(&mut self, properties: &Properties) -> Result<Filter> {
         if !properties.whole_key_filtering {
             return Ok(Filter::None);
         }
@@ -178,7 +186,7 @@ impl Opening {
         Ok(Filter::Partitioned { parts: parts.collect::<Result<_>>()?, index })
     }
 
-    fn tombstones(&mut self, global_seq: Option<SeqNo>) -> Result<Vec<RangeTombstone>> {
+    pub(crate) fn tombstones(&mut self, global_seq: Option<SeqNo>) -> Result<Vec<RangeTombstone>> {
         let Some(handle) = self.find("rocksdb.range_del") else { return Ok(Vec::new()) };
         let block = self.block(handle)?;
         decode_tombstones(&block, global_seq).map_err(|error| error.at(handle.offset))
@@ -198,7 +206,7 @@ fn decode_tombstones(block: &Block, global_seq: Option<SeqNo>) -> Result<Vec<Ran
 }
 
 /// The sequence number of all entries, if the file was made to be ingested.
-fn global_seq(properties: &Properties, of_manifest: Option<SeqNo>) -> Result<Option<SeqNo>> {
+pub(crate) fn global_seq(properties: &Properties, of_manifest: Option<SeqNo>) -> Result<Option<SeqNo>> {
     let stored = properties.external_global_seq.unwrap_or(0);
     if properties.external_version.is_none_or(|version| version < 2) {
         return match stored {

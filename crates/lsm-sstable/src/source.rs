@@ -118,7 +118,7 @@ impl BlockSource {
         Ok(stored)
     }
 
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(offset, buffer).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 self.place(Error::corruption(format!("file ends inside {} bytes", buffer.len())), offset)

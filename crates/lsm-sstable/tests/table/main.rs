@@ -5,3 +5,4 @@ mod documented;
 mod naive;
 mod rocksdb;
 mod round_trip;
+mod salvage;
