@@ -66,6 +66,15 @@ impl MemFs {
         self.world.lock().set_capacity(bytes);
     }
 
+    /// Has a sync of the file at `path` fail as Linux does it: the bytes it covered stay visible, count as
+    /// clean, and are on no disk. No later sync brings them there. The caller reports the error.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn fail_sync(&self, path: &Path) -> io::Result<()> {
+        self.world.lock().fail_sync(path)
+    }
+
     fn open_file(&self, id: NodeId) -> Arc<OpenFile> {
         Arc::new(OpenFile { world: Arc::clone(&self.world), id })
     }

@@ -1,27 +1,32 @@
-//! A file system whose k-th call fails.
+//! A file system that numbers its calls, shows each to an observer, and fails when it is told to.
 //!
 //! Calls that the system could refuse are counted, on the file system and on everything opened through
 //! it. A dry run tells how many calls a failure could hit ([`FaultFs::count`]); then each is made to
-//! fail in turn. With [`Repeat::Sticky`] over a [`lsm_fs::MemFs`], everything after that call fails
-//! too, which is how a process looks to its disk once it died; `crash` then shows what it left.
+//! fail in turn. An observer ([`FaultFs::observe`]) sees the world before every call that changes
+//! something: what a crash at this very moment leaves is then a copy away ([`lsm_fs::MemFs::crash`]),
+//! and the call goes on afterwards.
 //!
 //! # Invariants
 //! X1. A call that fails did nothing, except that a torn write wrote half of its bytes.
-//! X2. After a failed sync the same handle never syncs again (F3 of [`lsm_fs::fs`]); what it wrote may
-//!     be durable or not, as the file system below decides.
+//! X2. After a failed sync the same handle never syncs again (F3 of [`lsm_fs::fs`]); over a
+//!     [`lsm_fs::MemFs`] what the sync covered is never durable. Who tries again is counted.
+//! X3. No lock is held while the observer runs: it may use other file systems, faulty ones too.
 
 mod handles;
+mod script;
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lsm_core::ReadAt;
-use lsm_fs::{FileWriter, Fs, Lock, Metadata, Segment, SegmentAccess};
-use parking_lot::Mutex;
+use lsm_fs::{FileWriter, Fs, Lock, MemFs, Metadata, Segment, SegmentAccess};
 
 use handles::{FaultReader, FaultSegment, FaultWriter};
+use script::{Call, Script};
+
+pub use script::Moment;
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,12 +35,18 @@ pub enum Failure {
     Io,
     /// A call that takes space finds none (ENOSPC).
     NoSpace,
+    /// A call that opens something finds no free descriptor (EMFILE).
+    TooManyFiles,
+    /// A read gets half of what is there, at least one byte, and says so: the caller must go on.
+    ShortRead,
     /// A write takes half of its bytes, at least one, and says so: the caller must go on.
     ShortWrite,
     /// A write takes half of its bytes and reports an I/O error.
     TornWrite,
     /// The sync of a file, a segment or a directory reports an I/O error.
     Sync,
+    /// A write is interrupted by a signal (EINTR) before it took anything: the caller must try again.
+    Interrupted,
 }
 
 /// Whether a failure goes away.
@@ -70,35 +81,8 @@ impl Fault {
     }
 }
 
-/// A kind of call, as far as failures tell them apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Call {
-    /// Reads, lists, opens, locks, removes: takes no space.
-    Plain,
-    /// Creates or renames, or makes room.
-    TakesSpace,
-    Write,
-    Sync,
-}
-
-const CALLS: usize = 4;
-
-impl Failure {
-    fn hits(self, call: Call) -> bool {
-        match self {
-            Failure::Io => true,
-            Failure::NoSpace => matches!(call, Call::TakesSpace | Call::Write),
-            Failure::ShortWrite | Failure::TornWrite => call == Call::Write,
-            Failure::Sync => call == Call::Sync,
-        }
-    }
-
-    fn error(self) -> io::Error {
-        const EIO: i32 = 5;
-        const ENOSPC: i32 = 28;
-        io::Error::from_raw_os_error(if self == Failure::NoSpace { ENOSPC } else { EIO })
-    }
-}
+/// Sees the world before a call changes it.
+pub type Observer = dyn Fn(&Moment<'_>) + Send + Sync;
 
 /// A file system that fails when it is told to. Clones share their counters and their fault.
 #[derive(Clone)]
@@ -107,34 +91,41 @@ pub struct FaultFs {
     script: Arc<Script>,
 }
 
-/// The counters and what is planned.
-#[derive(Default)]
-struct Script {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    counts: [u64; CALLS],
-    fault: Option<Fault>,
-    struck: u64,
-    first_struck: Option<String>,
-}
-
 impl FaultFs {
     /// A file system that passes all calls to `inner`.
     pub fn new(inner: impl Fs + 'static) -> FaultFs {
         FaultFs { inner: Arc::new(inner), script: Arc::default() }
     }
 
-    /// Plans `fault` in place of the one before; calls are counted from the beginning, not from here.
-    pub fn inject(&self, fault: Fault) {
-        self.script.state.lock().fault = Some(fault);
+    /// As [`FaultFs::new`], over a file system whose failed syncs lose what they covered (X2).
+    pub fn over(memory: MemFs) -> FaultFs {
+        let script = Arc::new(Script::over(memory.clone()));
+        FaultFs { inner: Arc::new(memory), script }
     }
 
-    /// Takes the fault away.
+    /// Plans `fault` in place of those before; calls are counted from the beginning, not from here.
+    pub fn inject(&self, fault: Fault) {
+        self.script.state.lock().faults = vec![fault];
+    }
+
+    /// Plans `fault` beside those before.
+    pub fn inject_too(&self, fault: Fault) {
+        self.script.state.lock().faults.push(fault);
+    }
+
+    /// Takes all faults away.
     pub fn heal(&self) {
-        self.script.state.lock().fault = None;
+        self.script.state.lock().faults.clear();
+    }
+
+    /// Shows `observer` every call from now on that changes something, before it does (X3).
+    pub fn observe(&self, observer: Arc<Observer>) {
+        self.script.state.lock().observer = Some(observer);
+    }
+
+    /// Takes the observer away.
+    pub fn unobserve(&self) {
+        self.script.state.lock().observer = None;
     }
 
     /// How many calls so far `failure` could have hit.
@@ -151,35 +142,23 @@ impl FaultFs {
     pub fn first_struck(&self) -> Option<String> {
         self.script.state.lock().first_struck.clone()
     }
-}
 
-impl State {
-    fn count(&self, failure: Failure) -> u64 {
-        let calls = [Call::Plain, Call::TakesSpace, Call::Write, Call::Sync];
-        calls.into_iter().filter(|call| failure.hits(*call)).map(|call| self.counts[call as usize]).sum()
-    }
-}
-
-impl Script {
-    /// Counts a call and says what goes wrong with it.
-    fn strike(&self, call: Call, describe: impl FnOnce() -> String) -> Option<Failure> {
-        let mut state = self.state.lock();
-        let struck = state.fault.filter(|fault| {
-            let index = state.count(fault.failure);
-            let due = index == fault.at || index > fault.at && fault.repeat == Repeat::Sticky;
-            fault.failure.hits(call) && due
-        });
-        state.counts[call as usize] += 1;
-        if struck.is_some() {
-            state.struck += 1;
-            state.first_struck.get_or_insert_with(describe);
-        }
-        struck.map(|fault| fault.failure)
+    /// Files and directories a sync of which was made to fail.
+    pub fn failed_syncs(&self) -> Vec<PathBuf> {
+        self.script.state.lock().failed_syncs.clone()
     }
 
-    /// As [`Script::strike`], for calls that fail as a whole.
-    fn check(&self, call: Call, describe: impl FnOnce() -> String) -> io::Result<()> {
-        self.strike(call, describe).map_or(Ok(()), |failure| Err(failure.error()))
+    /// How often a handle was synced again whose sync had failed (X2); nobody should.
+    pub fn retried_syncs(&self) -> u64 {
+        self.script.state.lock().retried_syncs
+    }
+
+    fn check(&self, call: Call, name: &'static str, path: &Path) -> io::Result<()> {
+        self.script.check(call, name, path)
+    }
+
+    fn segment(&self, inner: Box<dyn Segment>, path: &Path) -> Box<dyn Segment> {
+        Box::new(FaultSegment::new(inner, Arc::clone(&self.script), path))
     }
 }
 
@@ -189,34 +168,24 @@ impl fmt::Debug for FaultFs {
     }
 }
 
-impl FaultFs {
-    fn check(&self, call: Call, name: &str, path: &Path) -> io::Result<()> {
-        self.script.check(call, || format!("{name} {}", path.display()))
-    }
-
-    fn segment(&self, inner: Box<dyn Segment>, path: &Path) -> Box<dyn Segment> {
-        Box::new(FaultSegment::new(inner, Arc::clone(&self.script), path))
-    }
-}
-
 impl Fs for FaultFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn FileWriter>> {
-        self.check(Call::TakesSpace, "create", path)?;
+        self.check(Call::Create, "create", path)?;
         Ok(Box::new(FaultWriter::new(self.inner.create(path)?, Arc::clone(&self.script), path)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
-        self.check(Call::Plain, "open", path)?;
+        self.check(Call::Open, "open", path)?;
         Ok(Arc::new(FaultReader::new(self.inner.open(path)?, Arc::clone(&self.script), path)))
     }
 
     fn create_segment(&self, path: &Path, bytes: u64, access: SegmentAccess) -> io::Result<Box<dyn Segment>> {
-        self.check(Call::TakesSpace, "create segment", path)?;
+        self.check(Call::Create, "create segment", path)?;
         Ok(self.segment(self.inner.create_segment(path, bytes, access)?, path))
     }
 
     fn recycle_segment(&self, from: &Path, to: &Path, access: SegmentAccess) -> io::Result<Option<Box<dyn Segment>>> {
-        self.check(Call::TakesSpace, "recycle segment", from)?;
+        self.check(Call::Create, "recycle segment", from)?;
         let segment = self.inner.recycle_segment(from, to, access)?;
         Ok(segment.map(|segment| self.segment(segment, to)))
     }
@@ -227,7 +196,7 @@ impl Fs for FaultFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.check(Call::Plain, "remove", path)?;
+        self.check(Call::Change, "remove", path)?;
         self.inner.remove(path)
     }
 
@@ -237,12 +206,12 @@ impl Fs for FaultFs {
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.check(Call::Plain, "read directory", path)?;
+        self.check(Call::Open, "read directory", path)?;
         self.inner.read_dir(path)
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.check(Call::Plain, "metadata", path)?;
+        self.check(Call::Look, "metadata", path)?;
         self.inner.metadata(path)
     }
 
@@ -252,22 +221,22 @@ impl Fs for FaultFs {
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.check(Call::Plain, "remove directory", path)?;
+        self.check(Call::Change, "remove directory", path)?;
         self.inner.remove_dir(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.check(Call::Sync, "sync directory", path)?;
+        self.script.check_sync("sync directory", path)?;
         self.inner.sync_dir(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        self.check(Call::Plain, "lock", path)?;
+        self.check(Call::Open, "lock", path)?;
         self.inner.lock(path)
     }
 
     fn free_space(&self, path: &Path) -> io::Result<u64> {
-        self.check(Call::Plain, "free space", path)?;
+        self.check(Call::Look, "free space", path)?;
         self.inner.free_space(path)
     }
 }

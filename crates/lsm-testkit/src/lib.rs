@@ -7,7 +7,7 @@
 //! | [`model`] | what a store must answer, kept in the plainest way |
 //! | [`operator`] | a merge operator whose results show every mistake of order |
 //! | [`choices`] | random choices that a seed brings back |
-//! | [`faults`] | a file system whose k-th call fails |
+//! | [`faults`] | a file system whose k-th call fails, and that shows the world before each |
 //!
 //! A test that fails every call once looks like this:
 //!

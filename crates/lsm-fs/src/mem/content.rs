@@ -1,33 +1,46 @@
 //! The bytes of one file: what is visible, what is durable, and the changes between the two.
 //!
 //! # Invariants
-//! C1. The durable bytes with all pending changes applied in order are the visible bytes.
+//! C1. The durable bytes with all pending changes applied in order are the visible bytes, until a sync fails:
+//!     what that one covered is visible and never becomes durable.
 //! C2. Of each 512-byte sector a power cut leaves the durable contents or those after some pending
 //!     write to it, since a disk writes a sector whole and the system writes it as it is at that moment.
+//!     A sector by which a write made the file longer may hold anything if the write itself is lost.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::crash::Fate;
 
 const SECTOR_BYTES: usize = 512;
 
+/// What an older file left in blocks that this one was given.
+const STALE: u8 = 0xd7;
+
 #[derive(Clone, Default)]
 pub(super) struct Content {
-    visible: Vec<u8>,
-    durable: Vec<u8>,
+    // Shared with what crashes left, until one of the two is written.
+    visible: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     pending: Vec<Change>,
 }
 
 #[derive(Clone)]
 enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
+    Write {
+        offset: usize,
+        bytes: Vec<u8>,
+    },
+    /// The length that a write behind the end gives, whose blocks are written later.
+    Grown(usize),
+    /// A length that was set: new bytes are zeros.
     Length(usize),
 }
 
 impl Content {
     /// Contents that are all durable.
-    pub(super) fn durable(bytes: Vec<u8>) -> Content {
-        Content { visible: bytes.clone(), durable: bytes, pending: Vec::new() }
+    fn of(bytes: Arc<Vec<u8>>) -> Content {
+        Content { visible: Arc::clone(&bytes), durable: bytes, pending: Vec::new() }
     }
 
     pub(super) fn visible(&self) -> &[u8] {
@@ -42,7 +55,7 @@ impl Content {
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
         if end > self.visible.len() {
-            self.change(Change::Length(end));
+            self.change(Change::Grown(end));
         }
         self.change(Change::Write { offset, bytes: bytes.to_vec() });
     }
@@ -60,32 +73,55 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
+        if !self.pending.is_empty() {
+            let durable = Arc::make_mut(&mut self.durable);
+            self.pending.drain(..).for_each(|change| change.apply(durable));
         }
     }
 
+    /// A sync that fails: what it covered counts as clean from now on and reaches the disk never.
+    pub(super) fn fail_sync(&mut self) {
+        self.pending.clear();
+    }
+
     fn change(&mut self, change: Change) {
-        change.apply(&mut self.visible);
+        change.apply(Arc::make_mut(&mut self.visible));
         self.pending.push(change);
     }
 
-    /// The bytes that a crash leaves (C2).
-    pub(super) fn crash(&self, fate: &mut Fate) -> Vec<u8> {
+    /// What a power cut leaves (C2).
+    pub(super) fn crash(&self, fate: &mut Fate) -> Content {
+        if self.pending.is_empty() {
+            Content::of(Arc::clone(&self.durable))
+        } else {
+            Content::of(Arc::new(self.image(fate)))
+        }
+    }
+
+    fn image(&self, fate: &mut Fate) -> Vec<u8> {
         let mut lengths = vec![self.durable.len()];
+        let mut grown = 0;
         let mut sectors: BTreeMap<usize, Vec<(usize, &[u8])>> = BTreeMap::new();
         for change in &self.pending {
             match change {
                 Change::Length(bytes) => lengths.push(*bytes),
+                Change::Grown(bytes) => {
+                    lengths.push(*bytes);
+                    grown = grown.max(*bytes);
+                }
                 Change::Write { offset, bytes } => split(*offset, bytes, |sector, piece| {
                     sectors.entry(sector).or_default().push(piece);
                 }),
             }
         }
-        let mut image = self.durable.clone();
+        let mut image = Vec::clone(&self.durable);
         image.resize(lengths[fate.newest(lengths.len() - 1)], 0);
-        for writes in sectors.values() {
+        for (&sector, writes) in &sectors {
             let kept = fate.newest(writes.len());
+            let (from, to) = (sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
+            if kept == 0 && from >= self.durable.len() && to <= grown && fate.is_stale() {
+                overlay(&mut image, from, &[STALE; SECTOR_BYTES]);
+            }
             for &(offset, bytes) in &writes[..kept] {
                 overlay(&mut image, offset, bytes);
             }
@@ -100,7 +136,7 @@ impl Content {
 impl Change {
     fn apply(&self, image: &mut Vec<u8>) {
         match self {
-            Change::Length(bytes) => image.resize(*bytes, 0),
+            Change::Grown(bytes) | Change::Length(bytes) => image.resize(*bytes, 0),
             Change::Write { offset, bytes } => overlay(image, *offset, bytes),
         }
     }
@@ -156,14 +192,14 @@ mod tests {
         fn a_sync_makes_the_visible_bytes_durable(steps: Vec<(u16, u16, u8)>) -> bool {
             let mut content = play(&steps, |content, byte| if byte % 5 == 0 { content.sync() });
             content.sync();
-            content.durable == content.visible && content.crash(&mut Fate::new(Crash::DropUnsynced)) == content.visible
+            content.durable == content.visible && content.crash(&mut Fate::new(Crash::DropUnsynced)).visible == content.visible
         }
 
         // Covers C2.
         fn each_sector_is_as_it_once_was(steps: Vec<(u16, u16, u8)>, bits: u64) -> bool {
-            let mut images = vec![Vec::new()];
+            let mut images = vec![Arc::default()];
             let content = play(&steps, |content, _| images.push(content.visible.clone()));
-            let crashed = content.crash(&mut Fate::new(Crash::Subset(bits)));
+            let crashed = content.crash(&mut Fate::new(Crash::Subset(bits))).visible;
             let once = |index: usize| {
                 // A length that was lost cuts the last sector.
                 let (found, kept) = (sector(&crashed, index), crashed.len() - index * SECTOR_BYTES);
@@ -172,7 +208,31 @@ mod tests {
             };
             images.iter().any(|image| image.len() == crashed.len())
                 && (0..crashed.len().div_ceil(SECTOR_BYTES)).all(once)
-                && content.crash(&mut Fate::new(Crash::KeepAll)) == content.visible
+                && content.crash(&mut Fate::new(Crash::KeepAll)).visible == content.visible
         }
+    }
+    // Covers C1: the second sync succeeds, and the bytes of the first are gone all the same.
+    #[test]
+    fn what_a_failed_sync_covered_never_becomes_durable() {
+        let mut content = Content::default();
+        content.write(0, b"covered");
+        content.fail_sync();
+        content.write(7, b" later");
+        content.sync();
+        assert_eq!(content.visible(), b"covered later");
+        let left = content.crash(&mut Fate::new(Crash::Subset(u64::MAX)));
+        assert_eq!(left.visible(), b"\0\0\0\0\0\0\0 later");
+    }
+
+    #[test]
+    fn a_lost_write_behind_the_end_may_leave_stale_bytes_and_an_allocation_leaves_zeros() {
+        let (mut grown, mut allocated) = (Content::default(), Content::default());
+        grown.write(0, &[1; 4 * SECTOR_BYTES]);
+        allocated.set_len(4 * SECTOR_BYTES);
+        allocated.write(0, &[1; 4 * SECTOR_BYTES]);
+        let found = |content: &Content, byte| {
+            (0..200).any(|seed| content.crash(&mut Fate::new(Crash::Random(seed))).visible().contains(&byte))
+        };
+        assert!(found(&grown, STALE) && found(&grown, 0) && found(&allocated, 0) && !found(&allocated, STALE));
     }
 }

@@ -167,6 +167,16 @@ impl World {
         Ok(())
     }
 
+    /// See [`Content::fail_sync`].
+    pub(super) fn fail_sync(&mut self, path: &Path) -> io::Result<()> {
+        let id = self.find(path)?;
+        match self.node_mut(id) {
+            Node::File { content, .. } => content.fail_sync(),
+            Node::Directory { .. } => return Err(ErrorKind::IsADirectory.into()),
+        }
+        Ok(())
+    }
+
     pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
         let directory = self.find_directory(path)?;
         self.sync_names(directory);
@@ -244,6 +254,9 @@ impl World {
 impl World {
     /// What a crash leaves, and how many decisions it took.
     pub(super) fn crash(&self, crash: Crash) -> (World, usize) {
+        if crash == Crash::KeepAll {
+            return (self.without_processes(), 0);
+        }
         let mut fate = Fate::new(crash);
         let nodes = self.nodes.iter().map(|(&id, node)| (id, node.crash(&mut fate))).collect();
         let mut after = World {
@@ -262,13 +275,32 @@ impl World {
         after.sweep();
         (after, fate.decided())
     }
+
+    /// Everything as it is, with nothing open and nothing locked.
+    fn without_processes(&self) -> World {
+        let nodes = self.nodes.iter().map(|(&id, node)| (id, node.closed())).collect();
+        let pending = self.pending.clone();
+        let mut after =
+            World { nodes, next_id: self.next_id, pending, locked: BTreeSet::new(), capacity: self.capacity };
+        after.sweep();
+        after
+    }
 }
 
 impl Node {
     fn crash(&self, fate: &mut Fate) -> Node {
         match self {
-            Node::File { content, .. } => Node::File { content: Content::durable(content.crash(fate)), opens: 0 },
+            Node::File { content, .. } => Node::File { content: content.crash(fate), opens: 0 },
             Node::Directory { durable, .. } => Node::directory(durable.clone()),
+        }
+    }
+
+    fn closed(&self) -> Node {
+        match self {
+            Node::File { content, .. } => Node::File { content: content.clone(), opens: 0 },
+            Node::Directory { visible, durable } => {
+                Node::Directory { visible: visible.clone(), durable: durable.clone() }
+            }
         }
     }
 }

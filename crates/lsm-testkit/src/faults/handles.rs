@@ -24,24 +24,21 @@ impl FileScript {
         FileScript { script, path: path.to_owned(), sync_failed: Arc::default() }
     }
 
-    fn strike(&self, call: Call, name: &str) -> Option<Failure> {
-        self.script.strike(call, || format!("{name} {}", self.path.display()))
+    fn strike(&self, call: Call, name: &'static str) -> Option<Failure> {
+        self.script.strike(call, name, &self.path)
     }
 
-    fn check(&self, call: Call, name: &str) -> io::Result<()> {
-        self.strike(call, name).map_or(Ok(()), |failure| Err(failure.error()))
+    fn check(&self, call: Call, name: &'static str) -> io::Result<()> {
+        self.script.check(call, name, &self.path)
     }
 
     /// As [`FileScript::check`] for a sync, which fails for ever once it failed (X2).
-    fn check_sync(&self, name: &str) -> io::Result<()> {
-        let checked = self.check(Call::Sync, name);
-        if checked.is_err() {
-            self.sync_failed.store(true, Ordering::Relaxed);
+    fn check_sync(&self, name: &'static str) -> io::Result<()> {
+        if self.sync_failed.load(Ordering::Relaxed) {
+            self.script.note_retry();
+            return Err(Failure::Sync.error());
         }
-        match self.sync_failed.load(Ordering::Relaxed) {
-            true => Err(Failure::Sync.error()),
-            false => Ok(()),
-        }
+        self.script.check_sync(name, &self.path).inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
     }
 }
 
@@ -58,12 +55,18 @@ impl FaultReader {
 
 impl ReadAt for FaultReader {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.script.check(Call::Plain, "read")?;
-        self.inner.read_at(offset, buffer)
+        match self.script.strike(Call::Read, "read") {
+            None => self.inner.read_at(offset, buffer),
+            Some(Failure::ShortRead) => {
+                let half = buffer.len().div_ceil(2);
+                self.inner.read_at(offset, &mut buffer[..half])
+            }
+            Some(failure) => Err(failure.error()),
+        }
     }
 
     fn size(&self) -> io::Result<u64> {
-        self.script.check(Call::Plain, "size")?;
+        self.script.check(Call::Look, "size")?;
         self.inner.size()
     }
 }
@@ -124,6 +127,7 @@ impl Segment for FaultSegment {
     }
 
     fn commit(&mut self, bytes: usize) {
+        let _ = self.script.strike(Call::Commit, "commit");
         self.inner.commit(bytes);
     }
 
@@ -136,7 +140,7 @@ impl Segment for FaultSegment {
     }
 
     fn cut(&mut self, bytes: u64) -> io::Result<()> {
-        self.script.check(Call::Plain, "cut")?;
+        self.script.check(Call::Change, "cut")?;
         self.inner.cut(bytes)
     }
 
@@ -161,10 +165,8 @@ impl SegmentHandle for FaultHandle {
     }
 
     fn deliver(&self) -> io::Result<u64> {
-        match self.script.strike(Call::Write, "deliver") {
-            None | Some(Failure::ShortWrite) => self.inner.deliver(),
-            Some(failure) => Err(failure.error()),
-        }
+        self.script.check(Call::Deliver, "deliver")?;
+        self.inner.deliver()
     }
 
     fn sync(&self) -> io::Result<u64> {
