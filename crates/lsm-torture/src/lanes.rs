@@ -1,8 +1,10 @@
 //! The lanes, in the order of their letters.
 
+mod crash;
+
 use crate::lane::Lane;
 
 /// All lanes.
 pub(crate) fn all() -> Vec<Box<dyn Lane>> {
-    vec![]
+    vec![Box::new(crash::Crash)]
 }

@@ -13,6 +13,8 @@
 //! `cargo xtask repro --lane NAME --seed S --step K` one single step. docs/testing.md says what each lane promises.
 
 mod drive;
+mod gate;
+mod history;
 mod lane;
 mod lanes;
 

@@ -1,0 +1,299 @@
+//! A store and its record, and the calls that change both.
+//!
+//! A call that the store refuses gives its error back, and the record then holds what is visible in the
+//! store (R3): all of the batch or nothing of it. Everything else that is not as it should be is an error
+//! that no [`lsm_engine::Error`] is behind, see [`refusal`].
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use lsm_compaction::StepExecutor;
+use lsm_core::SeqNo;
+use lsm_engine::{
+    ColumnFamily, ColumnFamilyOptions, Commit, Db, Durability, ErrorKind, Snapshot, WriteBatch, WriteOptions,
+};
+use lsm_fs::{Crash, Fs, MemFs};
+use lsm_testkit::{AppendOperator, FaultFs, Write};
+use parking_lot::Mutex;
+
+use super::STORE;
+use super::op::{Change, Op, SLOTS, key};
+use super::record::{Record, Step, family_name};
+use super::setting::Setting;
+use super::survivor;
+use crate::gate::Gate;
+
+pub(crate) struct World {
+    pub(crate) setting: Setting,
+    pub(crate) memory: MemFs,
+    /// What the store sees: `memory`, or something around it.
+    pub(crate) fs: Arc<dyn Fs>,
+    /// Shared with those who look at the store while a call is under way.
+    pub(crate) record: Arc<Mutex<Record>>,
+    pub(crate) gate: Option<Arc<Gate>>,
+    executor: Arc<StepExecutor>,
+    pub(super) db: Option<Db>,
+    pub(super) families: [Option<ColumnFamily>; SLOTS],
+    pub(super) snapshots: Vec<(Snapshot, SeqNo)>,
+    checkpoints: u64,
+}
+
+/// The store's own error, if it refused a call.
+pub(crate) fn refusal(error: &anyhow::Error) -> Option<&lsm_engine::Error> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+impl World {
+    /// A store that is not open yet on an empty file system.
+    pub(crate) fn new(setting: Setting) -> World {
+        let memory = MemFs::new();
+        World {
+            setting,
+            fs: Arc::new(memory.clone()),
+            memory,
+            record: Arc::new(Mutex::new(Record::new())),
+            gate: None,
+            executor: Arc::default(),
+            db: None,
+            families: Default::default(),
+            snapshots: Vec::new(),
+            checkpoints: 0,
+        }
+    }
+
+    /// From its next opening on the store sees the disk through a faulty file system.
+    pub(crate) fn make_faulty(&mut self) -> FaultFs {
+        let fs = FaultFs::over(self.memory.clone());
+        self.fs = Arc::new(fs.clone());
+        fs
+    }
+
+    /// Opens the store and the families that it has.
+    pub(crate) fn open(&mut self) -> Result<()> {
+        self.executor = Arc::default();
+        let options = self.setting.options(Arc::clone(&self.fs), Arc::clone(&self.executor));
+        let db = options.open(STORE).context("open")?;
+        let names = db.column_families();
+        for slot in 1..SLOTS {
+            self.families[slot] = None;
+            if names.iter().any(|name| name == family_name(slot)) {
+                self.families[slot] = Some(family(&db, slot)?);
+            }
+        }
+        self.db = Some(db);
+        Ok(())
+    }
+
+    /// The store; a history has one between its calls.
+    pub(super) fn db(&self) -> Result<&Db> {
+        self.db.as_ref().context("the store is not open")
+    }
+
+    /// Runs one call.
+    pub(crate) fn run(&mut self, op: &Op) -> Result<()> {
+        match op {
+            Op::Write(changes, synced) => self.write(changes, *synced)?,
+            Op::Group(batches) => self.group(batches)?,
+            Op::Sync => {
+                self.db()?.sync()?;
+                self.record.lock().acknowledge(true);
+            }
+            Op::Get(number) => self.check_get(&key(*number))?,
+            Op::Snapshot => {
+                let snapshot = self.db()?.snapshot();
+                let at = self.record.lock().last();
+                self.snapshots.push((snapshot, at));
+            }
+            Op::DropSnapshot => drop(self.snapshots.pop()),
+            Op::CheckAll => self.check_all()?,
+            Op::CheckRange(from, to) => self.check_range(&key(*from), &key(*to))?,
+            Op::Walk(moves) => self.walk(moves)?,
+            Op::Flush => {
+                self.db()?.flush()?;
+                // Tables are synced; what the flush holds needs no log any more.
+                self.record.lock().acknowledge(true);
+            }
+            Op::Compact(from, to) => {
+                let bound =
+                    |number: &Option<u8>| number.map_or(Bound::Unbounded, |number| Bound::Included(key(number)));
+                self.db()?.compact_range((bound(from), bound(to)))?;
+                self.record.lock().acknowledge(true);
+            }
+            Op::Step => drop(self.executor.step()),
+            Op::Settle => self.db()?.wait_for_compactions()?,
+            Op::Checkpoint => self.checkpoint()?,
+            Op::Verify => {
+                self.db()?.verify()?;
+            }
+            Op::CreateFamily(slot) => self.create_family(*slot)?,
+            Op::DropFamily(slot) => self.drop_family(*slot)?,
+            Op::Close => {
+                let end = self.let_go().context("the store is not open")?.close();
+                end.context("close")?;
+                self.record.lock().acknowledge(true);
+                self.open()?;
+            }
+            Op::Kill => self.crash(Crash::KeepAll)?,
+            Op::PowerCut(seed) => self.crash(Crash::Random(*seed))?,
+            Op::Fill(left) => self.memory.set_capacity(Some(self.used_bytes()? + left)),
+            Op::MakeRoom => self.memory.set_capacity(None),
+            Op::Refused(op) => {
+                let Err(error) = self.run(op) else { bail!("{op:?} found space on a full disk") };
+                let kind = refusal(&error).map(lsm_engine::Error::kind);
+                ensure!(kind == Some(ErrorKind::NoSpace), "on a full disk: {error:#}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops everything that holds the store, and hands it over.
+    pub(crate) fn let_go(&mut self) -> Option<Db> {
+        self.snapshots.clear();
+        self.families = Default::default();
+        self.db.take()
+    }
+
+    fn write(&mut self, changes: &[Change], synced: bool) -> Result<()> {
+        let synced = synced && self.setting.syncs;
+        let before = self.record.lock().last();
+        let batch = self.batch(changes);
+        let durability = if synced { Durability::Synced } else { Durability::Buffered };
+        match self.db()?.write_with(batch, &WriteOptions::new().durability(durability)) {
+            Ok(()) => self.record.lock().acknowledge(synced),
+            Err(error) => {
+                self.settle_refused(before, &error)?;
+                return Err(error).context("write");
+            }
+        }
+        Ok(())
+    }
+
+    /// The batch of `changes`, which the record has at once (R1).
+    fn batch(&self, changes: &[Change]) -> WriteBatch {
+        let steps = self.record.lock().write(changes, |slot| slot == 0 || self.families[slot].is_some());
+        let mut batch = WriteBatch::new();
+        for (slot, key, step) in steps {
+            match (step, self.families[slot].as_ref()) {
+                (Step::DeleteRange(start, end), Some(family)) => batch.delete_range_cf(family, start..end),
+                (Step::DeleteRange(start, end), None) => batch.delete_range(start..end),
+                (Step::Write(Write::Put(value)), Some(family)) => batch.put_cf(family, &key, value),
+                (Step::Write(Write::Put(value)), None) => batch.put(&key, value),
+                (Step::Write(Write::Delete), Some(family)) => batch.delete_cf(family, &key),
+                (Step::Write(Write::Delete), None) => batch.delete(&key),
+                (Step::Write(Write::SingleDelete), Some(family)) => batch.single_delete_cf(family, &key),
+                (Step::Write(Write::SingleDelete), None) => batch.single_delete(&key),
+                (Step::Write(Write::Merge(operand)), Some(family)) => batch.merge_cf(family, &key, operand),
+                (Step::Write(Write::Merge(operand)), None) => batch.merge(&key, operand),
+            }
+        }
+        batch
+    }
+
+    /// A write failed: is it visible, whole, or not at all (R3)? One that found no space is not.
+    fn settle_refused(&self, before: SeqNo, error: &lsm_engine::Error) -> Result<()> {
+        let mut record = self.record.lock();
+        let kept = self.shows(&record, record.last());
+        let undone = self.shows(&record, before);
+        match (kept?, undone?) {
+            (_, true) => record.rewind(before),
+            (true, false) if error.kind() != ErrorKind::NoSpace => {}
+            (true, false) => bail!("a write that found no space is visible: {error}"),
+            (false, false) => bail!("half of a failed write is visible: {error}"),
+        }
+        Ok(())
+    }
+
+    /// With a gate the first batch is on its way before the others are submitted, which then form one group.
+    fn group(&mut self, batches: &[Vec<Change>]) -> Result<()> {
+        let mut commits: Vec<Commit> = Vec::new();
+        for (index, changes) in batches.iter().enumerate() {
+            let batch = self.batch(changes);
+            if let Some(gate) = self.gate.as_ref().filter(|_| index == 0 && batches.len() > 1) {
+                gate.shut();
+                commits.push(self.db()?.submit(batch));
+                gate.wait_for_arrival();
+            } else {
+                let options = WriteOptions::new().durability(Durability::Synced);
+                let synced = self.setting.syncs && index + 1 == batches.len();
+                let db = self.db()?;
+                commits.push(if synced { db.submit_with(batch, &options) } else { db.submit(batch) });
+            }
+        }
+        if let Some(gate) = &self.gate {
+            gate.open();
+        }
+        for commit in &commits {
+            commit.wait().context("submit")?;
+        }
+        self.record.lock().acknowledge(self.setting.syncs);
+        Ok(())
+    }
+
+    fn create_family(&mut self, slot: usize) -> Result<()> {
+        if self.families[slot].is_some() {
+            return Ok(());
+        }
+        self.record.lock().begin_create(slot);
+        self.families[slot] = Some(family(self.db()?, slot)?);
+        self.record.lock().slots[slot].must_exist = true;
+        Ok(())
+    }
+
+    fn drop_family(&mut self, slot: usize) -> Result<()> {
+        if self.families[slot].is_none() {
+            return Ok(());
+        }
+        self.record.lock().slots[slot].must_exist = false;
+        self.db()?.drop_column_family(family_name(slot))?;
+        self.families[slot] = None;
+        self.record.lock().slots[slot].may_exist = false;
+        Ok(())
+    }
+
+    fn crash(&mut self, crash: Crash) -> Result<()> {
+        let left = self.memory.crash(crash);
+        ensure!(self.let_go().is_some(), "the store is not open");
+        self.memory = left;
+        self.fs = Arc::new(self.memory.clone());
+        self.open()?;
+        let floor = {
+            let record = self.record.lock();
+            if crash == Crash::KeepAll { record.buffered } else { record.synced }
+        };
+        let mut record = self.record.lock();
+        let found = survivor::state_of(self.db()?, &record, floor)?;
+        record.rewind(found);
+        record.acknowledge(true);
+        survivor::settle_slots(self.db()?, &mut record);
+        drop(record);
+        self.check_all()
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        self.checkpoints += 1;
+        let target = format!("/checkpoint-{}", self.checkpoints);
+        self.db()?.checkpoint(&target).context("checkpoint")?;
+        let mut record = self.record.lock();
+        record.acknowledge(true);
+        let options = self.setting.options(Arc::clone(&self.fs), Arc::default());
+        let copy = options.read_only(true).open(&target).context("open a checkpoint")?;
+        let found = survivor::state_of(&copy, &record, record.last()).context("checkpoint")?;
+        ensure!(found == record.last(), "the checkpoint holds the state at {found}");
+        Ok(())
+    }
+
+    fn used_bytes(&self) -> Result<u64> {
+        let mut used = 0;
+        for name in self.memory.read_dir(Path::new(STORE))? {
+            used += self.memory.metadata(&Path::new(STORE).join(name))?.bytes;
+        }
+        Ok(used)
+    }
+}
+
+pub(super) fn family(db: &Db, slot: usize) -> lsm_engine::Result<ColumnFamily> {
+    let options = ColumnFamilyOptions::new().merge_operator(Arc::new(AppendOperator));
+    db.column_family_with(family_name(slot), options)
+}
