@@ -71,6 +71,11 @@ pub(crate) enum Command {
         /// Directory of the store
         dir: PathBuf,
     },
+    /// Bring back what is left of a damaged store, and say what is lost; damaged files are kept in lost/
+    Repair {
+        /// Directory of the store
+        dir: PathBuf,
+    },
     /// Merge all tables down to one level, dropping what is deleted or overwritten
     Compact {
         /// Directory of the store
@@ -169,6 +174,7 @@ impl Arguments {
             Command::Load(_) => Some("load"),
             Command::Put { .. } => Some("put"),
             Command::Delete { .. } => Some("delete"),
+            Command::Repair { .. } => Some("repair"),
             Command::Compact { .. } => Some("compact"),
             Command::Checkpoint { .. } => Some("checkpoint"),
             Command::Get { .. } | Command::Scan(_) | Command::Stats { .. } | Command::Verify { .. } => None,

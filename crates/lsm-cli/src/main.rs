@@ -53,6 +53,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Answer> {
         Command::Scan(scan) => scan::run(scan, family),
         Command::Stats { dir } => maintain::stats(dir),
         Command::Verify { dir } => maintain::verify(dir),
+        Command::Repair { dir } => maintain::repair(dir),
         Command::Compact { dir } => maintain::compact(dir, family),
         Command::Checkpoint { dir, dest } => maintain::checkpoint(dir, dest),
         Command::Dump { kind, file } => dump::run(*kind, file),

@@ -1,4 +1,4 @@
-//! `lsm stats`, `lsm verify`, `lsm compact`, `lsm checkpoint`: a store as a whole.
+//! `lsm stats`, `lsm verify`, `lsm repair`, `lsm compact`, `lsm checkpoint`: a store as a whole.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use crate::Answer;
-use crate::store::{family, open_to_read, open_to_write};
+use crate::store::{self, family, open_to_read, open_to_write};
 use crate::text::{invocation, note};
 
 pub(crate) fn stats(dir: &Path) -> anyhow::Result<Answer> {
@@ -20,6 +20,13 @@ pub(crate) fn verify(dir: &Path) -> anyhow::Result<Answer> {
     let db = open_to_read(dir)?;
     let report = db.verify().with_context(|| format!("{} is damaged", dir.display()))?;
     writeln!(io::stdout(), "{report}")?;
+    Ok(Answer::Yes)
+}
+
+pub(crate) fn repair(dir: &Path) -> anyhow::Result<Answer> {
+    let report = store::repair(dir)?;
+    writeln!(io::stdout(), "{report}")?;
+    note(&format!("try next: {}", invocation("verify", dir, "")));
     Ok(Answer::Yes)
 }
 

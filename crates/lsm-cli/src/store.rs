@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use lsm_engine::{ColumnFamily, Db, Error, ErrorKind, Options};
+use lsm_engine::{ColumnFamily, Db, Error, ErrorKind, Options, RepairReport};
 
 /// Opens the store in `dir` for reading: takes no lock and creates nothing.
 pub(crate) fn open_to_read(dir: &Path) -> anyhow::Result<Db> {
@@ -16,6 +16,12 @@ pub(crate) fn open_to_read(dir: &Path) -> anyhow::Result<Db> {
 pub(crate) fn open_to_write(dir: &Path) -> anyhow::Result<Db> {
     must_be_directory(dir)?;
     Options::new().create_if_missing(false).open(dir).map_err(|error| explain(dir, error))
+}
+
+/// Repairs the store in `dir`.
+pub(crate) fn repair(dir: &Path) -> anyhow::Result<RepairReport> {
+    must_be_directory(dir)?;
+    Options::new().repair(dir).map_err(|error| explain(dir, error))
 }
 
 /// Opens the store in `dir` for writing, with these options; creates it if it is missing.

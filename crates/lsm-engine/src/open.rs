@@ -92,7 +92,7 @@ fn open_once(directory: &Path, options: Options) -> Result<Db> {
         state.mark_used(number);
     }
     let store = Arc::new(assemble(directory, options, &state, lock)?);
-    let recovery = Recovery::replay(&store, &state, &names)?;
+    let (recovery, _) = Recovery::replay(&store, &state, &names)?;
     if store.health.is_read_only() {
         // Without the lock nobody keeps the files: what is open now stays readable.
         store.families.load().values().try_for_each(|family| family.view.load().open_tables())?;
@@ -129,7 +129,7 @@ fn check_options(options: &Options) -> Result<()> {
 }
 
 /// Makes sure that `directory` is one, creating it if that was asked for.
-fn prepare_directory(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<()> {
+pub(crate) fn prepare_directory(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<()> {
     let may_create = options.create_if_missing && !options.read_only;
     match fs.metadata(directory) {
         Ok(metadata) if metadata.kind == FileType::Directory => Ok(()),
@@ -143,7 +143,7 @@ fn prepare_directory(fs: &dyn Fs, directory: &Path, options: &Options) -> Result
     }
 }
 
-fn take_lock(fs: &dyn Fs, directory: &Path) -> Result<Box<dyn Lock>> {
+pub(crate) fn take_lock(fs: &dyn Fs, directory: &Path) -> Result<Box<dyn Lock>> {
     let path = FileKind::Lock.path(directory);
     fs.lock(&path).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => Error::locked(directory),
@@ -186,7 +186,12 @@ fn check_live_files(fs: &dyn Fs, directory: &Path, state: &State) -> Result<()> 
 }
 
 /// A store that holds what the manifest says, and takes no writes yet.
-fn assemble(directory: &Path, options: Options, state: &State, lock: Option<Box<dyn Lock>>) -> Result<Store> {
+pub(crate) fn assemble(
+    directory: &Path,
+    options: Options,
+    state: &State,
+    lock: Option<Box<dyn Lock>>,
+) -> Result<Store> {
     let fs = Arc::clone(&options.fs);
     let tables = Tables::new(Arc::clone(&fs), directory, options.block_cache_bytes());
     let buffer_bytes = options.write_buffer_bytes();
@@ -248,7 +253,7 @@ fn background_executor(options: &Options, directory: &Path) -> Result<(Arc<dyn E
 }
 
 /// From a recovered store to one that takes writes (O2).
-fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Result<()> {
+pub(crate) fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Result<()> {
     let recovered = recovery.into_tables(store)?;
     let numbers = store.background.shared_numbers();
     let log = numbers.allocate();
@@ -285,7 +290,7 @@ fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Recovery) -> Re
 }
 
 /// Removes files of our patterns that neither the manifest nor the open store names (O3).
-fn remove_orphans(store: &Store, names: &[String]) {
+pub(crate) fn remove_orphans(store: &Store, names: &[String]) {
     let guard = store.manifest.lock();
     let Some(state) = guard.as_ref().map(Manifest::state).filter(|state| state.torn_tail.is_none()) else { return };
     let live: BTreeSet<FileNumber> =

@@ -1,7 +1,7 @@
 //! How a store is opened and how a write is made. Few options: each has a unit, a default, and somebody
 //! who would turn it.
 
-use crate::{Db, Result};
+use crate::{Db, RepairReport, Result};
 use lsm_compaction::Executor;
 use lsm_core::MergeOperator;
 use lsm_fs::{Clock, Fs, OsFs, SegmentAccess, SystemClock};
@@ -208,6 +208,33 @@ impl Options {
     /// Locked, I/O, corruption, or a feature of the files that this store does not have.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
         crate::open::open(path.as_ref(), self)
+    }
+
+    /// Brings back what is left of the damaged store in `path`, and says what is lost.
+    ///
+    /// Tables and logs that are damaged are moved to `lost/` in the directory; all that can be read of them is in the
+    /// store afterwards. A lost manifest is made anew of the tables and logs that are there, in time and space of a
+    /// full compaction. A store that is sound is opened and closed. Merge operators are not needed.
+    ///
+    /// ```
+    /// # fn main() -> lsm_engine::Result<()> {
+    /// # let directory = std::env::temp_dir().join(format!("lsm-repair-{}", std::process::id()));
+    /// lsm_engine::Db::open(&directory)?.put("key", "value")?;
+    /// std::fs::remove_file(directory.join("CURRENT")).unwrap();
+    /// assert!(lsm_engine::Db::open(&directory).is_err());
+    ///
+    /// let report = lsm_engine::Options::new().repair(&directory)?;
+    /// assert!(report.rebuilt.is_some() && report.lost.is_empty());
+    /// assert_eq!(lsm_engine::Db::open(&directory)?.get("key")?.unwrap(), "value");
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Locked, I/O, or a feature of the files that this store does not have; the store is as it was then.
+    pub fn repair(self, path: impl AsRef<Path>) -> Result<RepairReport> {
+        crate::repair::repair(path.as_ref(), self)
     }
 
     setters! {

@@ -113,10 +113,19 @@ impl Store {
 
     fn found_format_version(&self) -> Result<Option<u32>> {
         for family in self.families.load().values() {
-            if let Some((_, meta)) = family.view.load().version.tables().last() {
+            for (_, meta) in family.view.load().version.tables() {
                 let path = FileKind::Table(meta.number).path(&self.directory);
-                let file = self.options.fs.open(&path).map_err(|error| Error::io("open", &path, error))?;
-                return lsm_sstable::read_footer_version(&*file).map(Some).map_err(|error| error.in_file(&path));
+                let file = match self.options.fs.open(&path) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(Error::io("open", &path, error)),
+                };
+                match lsm_sstable::read_footer_version(&*file) {
+                    Ok(version) => return Ok(Some(version)),
+                    // Whoever reads the table will hear of it; here another one will do.
+                    Err(Error::Corruption(_)) => {}
+                    Err(error) => return Err(error.in_file(&path)),
+                }
             }
         }
         Ok(configured_format_version(&*self.options.fs, &self.directory))

@@ -12,10 +12,12 @@ use crate::{Error, Result};
 use lsm_core::batch::{self, Record};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{ColumnFamilyId, Error as CoreError, SeqNo};
+use lsm_fs::Fs;
 use lsm_manifest::{State, TableMeta};
 use lsm_memtable::Memtable;
 use lsm_wal::{LogToReplay, ReplayReport};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The content of the logs, on its way to tables.
@@ -27,18 +29,8 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// Replays the live logs among `names` into the families' memtables. Full memtables are written to
     /// tables as they come, or kept in memory by a store that only reads.
-    pub(crate) fn replay(store: &Arc<Store>, state: &State, names: &[String]) -> Result<Recovery> {
-        let first = state.first_log();
-        let found = names.iter().filter_map(|name| match FileKind::parse(name)? {
-            FileKind::Log(number) if number >= first || number == state.prev_log => Some(number),
-            _ => None,
-        });
-        // Logs that the manifest lists are read even if they are missing: replay then says so.
-        let listed = state.wals.range(first..).map(|(number, _)| *number);
-        let numbers: BTreeSet<FileNumber> = found.chain(listed).collect();
-        let synced_bytes = |number| state.wals.get(&number).map(|bytes| bytes.unwrap_or(0));
-        let logs: Vec<LogToReplay> =
-            numbers.into_iter().map(|number| LogToReplay { number, synced_bytes: synced_bytes(number) }).collect();
+    pub(crate) fn replay(store: &Arc<Store>, state: &State, names: &[String]) -> Result<(Recovery, ReplayReport)> {
+        let (first, logs) = live_logs(state, names);
         let mut recovery = Recovery { last_seq: state.last_seq, tables: BTreeMap::new() };
         let mut failure = None;
         let fs = &*store.options.fs;
@@ -51,7 +43,7 @@ impl Recovery {
             })
         });
         let replayed = failure.map_or(replayed.map_err(Error::from), Err);
-        let checked = replayed.and_then(|report| check_facts(store, state, &report).map(|()| report));
+        let checked = replayed.and_then(|report| check_facts(fs, &store.directory, state, &report).map(|()| report));
         let report = checked.inspect_err(|_| recovery.discard(store))?;
         // A batch without writes, which holds facts only, carries the next unassigned number.
         recovery.last_seq = recovery.last_seq.max(SeqNo::new(report.next_seq.get().saturating_sub(1)));
@@ -61,7 +53,7 @@ impl Recovery {
         if store.health.is_read_only() {
             store.publisher.advance(recovery.last_seq);
         }
-        Ok(recovery)
+        Ok((recovery, report))
     }
 
     /// Removes the tables that were written so far: no manifest names them.
@@ -148,18 +140,32 @@ impl RecoveredTables {
 }
 
 /// Y2.
-fn check_facts(store: &Store, state: &State, report: &ReplayReport) -> Result<()> {
+pub(crate) fn check_facts(fs: &dyn Fs, directory: &Path, state: &State, report: &ReplayReport) -> Result<()> {
     if let (Some(found), Some(expected)) = (&report.facts.identity, &state.db_id)
         && found != expected
     {
         let detail = format!("log belongs to the store {found}, the manifest to {expected}");
-        return Err(Error::from(CoreError::corruption(detail).in_file(&store.directory)));
+        return Err(Error::from(CoreError::corruption(detail).in_file(directory)));
     }
     if let Some(fact) = &report.facts.manifest {
         let fact = (fact.number, fact.synced_bytes, fact.crc);
-        lsm_manifest::check_fact(&*store.options.fs, &store.directory, state, fact)?;
+        lsm_manifest::check_fact(fs, directory, state, fact)?;
     }
     Ok(())
+}
+
+/// The first log that a store in `state` needs, and all from there on.
+pub(crate) fn live_logs(state: &State, names: &[String]) -> (FileNumber, Vec<LogToReplay>) {
+    let first = state.first_log();
+    let found = names.iter().filter_map(|name| match FileKind::parse(name)? {
+        FileKind::Log(number) if number >= first || number == state.prev_log => Some(number),
+        _ => None,
+    });
+    // Logs that the manifest lists are read even if they are missing: replay then says so.
+    let listed = state.wals.range(first..).map(|(number, _)| *number);
+    let numbers: BTreeSet<FileNumber> = found.chain(listed).collect();
+    let synced_bytes = |number| state.wals.get(&number).map(|bytes| bytes.unwrap_or(0));
+    (first, numbers.into_iter().map(|number| LogToReplay { number, synced_bytes: synced_bytes(number) }).collect())
 }
 
 /// One line about what a torn log cost, if anything.

@@ -4,8 +4,9 @@ use crate::Result;
 use crate::store::Store;
 use crate::tables::TableHandle;
 use lsm_core::{Cursor, key};
-use lsm_sstable::TableCursor;
+use lsm_sstable::{Table, TableCursor};
 use std::fmt;
+use std::sync::Arc;
 
 /// What [`crate::Db::verify`] has checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,14 @@ impl fmt::Display for VerifyReport {
         let VerifyReport { families, tables, bytes, entries } = self;
         write!(f, "{tables} tables of {families} column families are whole: {entries} entries, {bytes} bytes")
     }
+}
+
+/// Reads a whole table, and sees that it is the one that the manifest names.
+pub(crate) fn check_table(handle: &TableHandle) -> Result<Arc<Table>> {
+    let table = handle.table()?;
+    table.verify()?;
+    check_range(handle, table.cursor())?;
+    Ok(table)
 }
 
 /// The first and the last entry lie in the range that the manifest gives the table.
@@ -55,9 +64,7 @@ impl Store {
             let view = family.view.load_full();
             view.version.check()?;
             for handle in view.levels.iter().flat_map(|level| level.iter()) {
-                let table = handle.table()?;
-                table.verify()?;
-                check_range(handle, table.cursor())?;
+                let table = check_table(handle)?;
                 report.tables += 1;
                 report.bytes += handle.meta.bytes;
                 report.entries += table.properties().entries;

@@ -35,7 +35,9 @@ impl ChecksumKind {
             2 => Ok(ChecksumKind::XxHash32),
             3 => Ok(ChecksumKind::XxHash64),
             4 => Ok(ChecksumKind::Xxh3),
-            _ => Err(Error::unsupported(format!("block checksum of kind {byte}"))),
+            // A later RocksDB counts on; anything else was never written.
+            5..16 => Err(Error::unsupported(format!("block checksum of kind {byte}"))),
+            _ => Err(Error::corruption(format!("block checksum of kind {byte}"))),
         }
     }
 

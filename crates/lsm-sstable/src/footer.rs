@@ -134,7 +134,9 @@ fn version_of(footer: &[u8; FOOTER_BYTES]) -> Result<u32> {
     let version = rest.last_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     match VERSIONS.contains(&version) {
         true => Ok(version),
-        false => Err(Error::unsupported(format!("table format version {version}, 2 to 7 are read"))),
+        // A later RocksDB counts on; anything else was never written.
+        false if version < 16 => Err(Error::unsupported(format!("table format version {version}, 2 to 7 are read"))),
+        false => Err(Error::corruption(format!("table format version {version}"))),
     }
 }
 

@@ -74,7 +74,7 @@ pub use builder::{BuilderOptions, TableBuilder, TableSummary};
 pub use compression::Compression;
 pub use footer::read_footer_version;
 pub use properties::Properties;
-pub use salvage::{LostPart, SalvageReport, salvage};
+pub use salvage::{LostPart, SalvageReport, Visit, salvage};
 pub use table::{Anchor, BlockCache, Entry, Table, TableOptions};
 pub use table_cursor::{ReadOptions, TableCursor};
 pub use verify::VerifySummary;

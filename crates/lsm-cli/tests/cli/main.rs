@@ -6,5 +6,6 @@ mod harness;
 mod kill;
 mod load;
 mod readme;
+mod repair;
 mod rocksdb;
 mod scan;

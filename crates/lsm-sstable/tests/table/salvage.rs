@@ -29,7 +29,9 @@ fn build(format_version: u32, compression: Compression) -> Vec<u8> {
     entries().build(&options, &[tombstone()]).0
 }
 
-fn salvaged(bytes: Vec<u8>) -> (Vec<(Vec<u8>, Vec<u8>)>, SalvageReport) {
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn salvaged(bytes: Vec<u8>) -> (Rows, SalvageReport) {
     let mut found = Vec::new();
     let report = salvage(Arc::new(bytes), &TableOptions::default(), &mut |key, value| {
         found.push((key.to_vec(), value.to_vec()));
@@ -38,7 +40,7 @@ fn salvaged(bytes: Vec<u8>) -> (Vec<(Vec<u8>, Vec<u8>)>, SalvageReport) {
     (found, report.unwrap())
 }
 
-fn expected() -> Vec<(Vec<u8>, Vec<u8>)> {
+fn expected() -> Rows {
     entries().0.into_iter().map(|(key, value)| (key.as_bytes().to_vec(), value)).collect()
 }
 
