@@ -7,6 +7,7 @@
 //! Z1. Nothing is allocated that the stored bytes could not possibly expand to, nor more than the
 //!     caller's cap: a small hostile block does not become a large allocation.
 //! Z2. A payload decompresses to exactly the size that it declares, or is refused.
+//! Z3. Memory that the system refuses is an error, not an abort.
 
 use std::cell::RefCell;
 
@@ -119,12 +120,13 @@ fn compress_zstd<'a>(
 /// A table's dictionary, made ready once.
 pub(crate) struct Dictionary {
     bytes: Vec<u8>,
-    zstd: DDict<'static>,
+    /// `None` for bytes that look like a trained dictionary and are none. Only ZSTD minds.
+    zstd: Option<DDict<'static>>,
 }
 
 impl Dictionary {
     pub(crate) fn new(bytes: Vec<u8>) -> Dictionary {
-        Dictionary { zstd: DDict::create(&bytes), bytes }
+        Dictionary { zstd: DDict::try_create(&bytes), bytes }
     }
 }
 
@@ -153,11 +155,12 @@ pub(crate) fn decompress(kind: u8, stored: &[u8], dictionary: Option<&Dictionary
         )));
     }
     let raw_bytes = raw_bytes as usize;
+    let room = room_for(raw_bytes)?;
     let raw = match kind {
-        SNAPPY => decompress_snappy(body, raw_bytes),
-        ZLIB => decompress_deflate(body, raw_bytes, dictionary),
-        LZ4 | LZ4HC => decompress_lz4(body, raw_bytes, dictionary),
-        _ => decompress_zstd(body, raw_bytes, dictionary),
+        SNAPPY => decompress_snappy(body, raw_bytes, room),
+        ZLIB => decompress_deflate(body, raw_bytes, room, dictionary),
+        LZ4 | LZ4HC => decompress_lz4(body, raw_bytes, room, dictionary),
+        _ => decompress_zstd(body, room, dictionary),
     };
     raw.filter(|raw| raw.len() == raw_bytes) // Z2
         .ok_or_else(|| Error::corruption(format!("{} does not decompress to {raw_bytes} bytes", describe(kind))))
@@ -186,27 +189,42 @@ fn expansion_max(kind: u8) -> u64 {
     }
 }
 
-fn decompress_snappy(body: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
-    let mut raw = vec![0; raw_bytes];
+/// An empty buffer with room for `bytes` bytes (Z3).
+pub(crate) fn room_for(bytes: usize) -> Result<Vec<u8>> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(bytes)
+        .map_err(|_| Error::io("make room for a block of", "", std::io::ErrorKind::OutOfMemory.into()))?;
+    Ok(room)
+}
+
+fn decompress_snappy(body: &[u8], raw_bytes: usize, mut raw: Vec<u8>) -> Option<Vec<u8>> {
+    raw.resize(raw_bytes, 0);
     let bytes = snap::raw::Decoder::new().decompress(body, &mut raw).ok()?;
     raw.truncate(bytes);
     Some(raw)
 }
 
-fn decompress_deflate(body: &[u8], raw_bytes: usize, dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
+fn decompress_deflate(
+    body: &[u8],
+    raw_bytes: usize,
+    mut raw: Vec<u8>,
+    dictionary: Option<&Dictionary>,
+) -> Option<Vec<u8>> {
     // Matches may reach back into the dictionary, so it stands in front of the output.
     let dictionary = dictionary.map_or(&[][..], |dictionary| &dictionary.bytes);
-    let mut raw = vec![0; dictionary.len() + raw_bytes];
-    raw[..dictionary.len()].copy_from_slice(dictionary);
+    raw.extend_from_slice(dictionary);
+    raw.resize(dictionary.len() + raw_bytes, 0);
     let mut state = Box::<DecompressorOxide>::default();
     let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
     let (status, _, bytes) =
         miniz_oxide::inflate::core::decompress(&mut state, body, &mut raw, dictionary.len(), flags);
-    (status == TINFLStatus::Done).then(|| raw[dictionary.len()..dictionary.len() + bytes].to_vec())
+    raw.truncate(dictionary.len() + bytes);
+    raw.drain(..dictionary.len());
+    (status == TINFLStatus::Done).then_some(raw)
 }
 
-fn decompress_lz4(body: &[u8], raw_bytes: usize, dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
-    let mut raw = vec![0; raw_bytes];
+fn decompress_lz4(body: &[u8], raw_bytes: usize, mut raw: Vec<u8>, dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
+    raw.resize(raw_bytes, 0);
     let bytes = match dictionary {
         Some(dictionary) => lz4_flex::block::decompress_into_with_dict(body, &mut raw, &dictionary.bytes),
         None => lz4_flex::block::decompress_into(body, &mut raw),
@@ -215,12 +233,11 @@ fn decompress_lz4(body: &[u8], raw_bytes: usize, dictionary: Option<&Dictionary>
     Some(raw)
 }
 
-fn decompress_zstd(body: &[u8], raw_bytes: usize, dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
+fn decompress_zstd(body: &[u8], mut raw: Vec<u8>, dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
     ZSTD_CONTEXT.with_borrow_mut(|context| {
         let context = context.get_or_insert_with(DCtx::create);
-        let mut raw = Vec::with_capacity(raw_bytes);
         match dictionary {
-            Some(dictionary) => context.decompress_using_ddict(&mut raw, body, &dictionary.zstd),
+            Some(dictionary) => context.decompress_using_ddict(&mut raw, body, dictionary.zstd.as_ref()?),
             None => context.decompress(&mut raw, body),
         }
         .ok()?;
@@ -285,6 +302,28 @@ mod tests {
             let stored = [prefix.clone(), body].concat();
             assert_eq!(decompress(kind, &stored, Some(&dictionary), 100).unwrap(), payload);
         }
+    }
+
+    /// A dictionary block that had the mark of a trained dictionary and nothing of the rest made opening panic.
+    #[test]
+    fn a_dictionary_that_zstd_refuses_is_corruption_for_zstd_alone() {
+        let bytes = [&0xec30_a437_u32.to_le_bytes()[..], &[0xff; 60]].concat();
+        let dictionary = Dictionary::new(bytes.clone());
+        let payload = [0xff; 40];
+        let mut prefix = Vec::new();
+        put_varint32(&mut prefix, payload.len() as u32);
+        let lz4 = [prefix.clone(), lz4_flex::block::compress_with_dict(&payload, &bytes)].concat();
+        assert_eq!(decompress(LZ4, &lz4, Some(&dictionary), 100).unwrap(), payload);
+        let zstd = [prefix, zstd::bulk::compress(&payload, 3).unwrap()].concat();
+        assert_eq!(decompress(ZSTD, &zstd, None, 100).unwrap(), payload);
+        assert!(decompress(ZSTD, &zstd, Some(&dictionary), 100).unwrap_err().is_corruption());
+    }
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error() {
+        // Covers Z3.
+        assert!(matches!(room_for(isize::MAX as usize), Err(Error::Io { .. })));
+        assert_eq!(room_for(100).unwrap().capacity(), 100);
     }
 
     #[test]

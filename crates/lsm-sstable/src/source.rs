@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! S1. No byte of a block is interpreted before its checksum was verified.
-//! S2. Nothing is allocated or read beyond the file's size, whatever a handle says.
+//! S2. Nothing is allocated or read beyond the file's size, whatever a handle says, nor more than any writer makes
+//!     a block: the size of a sparse file costs its maker nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use lsm_core::{Error, ReadAt, Result};
 
 use crate::block::Block;
 use crate::checksum::BlockChecksum;
-use crate::compression::{Dictionary, STORED, decompress};
+use crate::compression::{Dictionary, STORED, decompress, room_for};
 use crate::handle::BlockHandle;
 
 /// A file as a set of blocks.
@@ -108,12 +109,16 @@ impl BlockSource {
                 self.blocks_end
             )));
         };
+        if u32::try_from(handle.bytes).is_err() {
+            return Err(Error::corruption(format!("block of {} bytes, below 4 GiB are possible", handle.bytes)));
+        }
         let bytes = (end - handle.offset) as usize;
         window.advance(self, handle.offset, bytes)?;
         if let Some(stored) = window.get(handle.offset, bytes) {
             return Ok(stored.to_vec());
         }
-        let mut stored = vec![0; bytes];
+        let mut stored = room_for(bytes)?;
+        stored.resize(bytes, 0);
         self.read(handle.offset, &mut stored)?;
         Ok(stored)
     }
@@ -130,6 +135,9 @@ impl BlockSource {
     /// Adds file and offset to an error, where it does not name them yet.
     #[cold]
     pub(crate) fn place(&self, error: Error, offset: u64) -> Error {
-        error.at(offset).in_file(&self.path)
+        match error {
+            Error::Io { op, path, source } if path.as_os_str().is_empty() => Error::io(op, &self.path, source),
+            error => error.at(offset).in_file(&self.path),
+        }
     }
 }
