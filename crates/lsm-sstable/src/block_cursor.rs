@@ -1,13 +1,14 @@
 //! Walks the entries of one block in both directions.
 //!
 //! Keys are put together only going forward, from a restart point on. Going backward, the entries of one
-//! restart interval are decoded once and then handed out last to first.
+//! restart interval are decoded once and then handed out last to first: what each step forward cut off a key is
+//! kept, so that a step back puts it on again. Whole keys would take the square of a hostile block's size.
 //!
 //! # Invariants
 //! P1. While valid, `key` is the whole key of the entry at `entry..next`.
 //! P2. Keys are strictly ascending: an entry that is not larger than the one before it is corruption.
 //! P3. `behind`, unless empty, holds exactly the entries from a restart point up to (not with) the one at
-//!     `entry`.
+//!     `entry`, in no more bytes than a constant times the block's.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -31,13 +32,15 @@ pub(crate) struct BlockCursor {
 /// Decoded entries before the current one (P3).
 #[derive(Default)]
 struct Behind {
-    /// Their keys, one after the other.
-    keys: Vec<u8>,
+    /// What the step from each to the next cut off its key, one after the other.
+    cut: Vec<u8>,
     entries: Vec<Passed>,
 }
 
 struct Passed {
-    key_start: usize,
+    cut_start: usize,
+    /// How much of its key the next one begins with.
+    kept: usize,
     entry: usize,
     value: usize,
     next: usize,
@@ -140,9 +143,9 @@ impl BlockCursor {
         match self.behind.entries.pop() {
             None => self.valid = false,
             Some(passed) => {
-                self.key.clear();
-                self.key.extend_from_slice(&self.behind.keys[passed.key_start..]);
-                self.behind.keys.truncate(passed.key_start);
+                self.key.truncate(passed.kept);
+                self.key.extend_from_slice(&self.behind.cut[passed.cut_start..]);
+                self.behind.cut.truncate(passed.cut_start);
                 (self.entry, self.value, self.next) = (passed.entry, passed.value, passed.next);
             }
         }
@@ -156,7 +159,11 @@ impl BlockCursor {
         self.start_at(self.block.restart(restart));
         self.step()?;
         while self.valid && self.entry < here {
-            self.behind.push(&self.key, self.entry, self.value, self.next);
+            let kept = self.block.entry(self.next).map_or(0, |next| next.shared.min(self.key.len()));
+            let cut_start = self.behind.cut.len();
+            self.behind.cut.extend_from_slice(&self.key[kept..]);
+            let (entry, value, next) = (self.entry, self.value, self.next);
+            self.behind.entries.push(Passed { cut_start, kept, entry, value, next });
             self.step()?;
         }
         match self.valid && self.entry == here {
@@ -221,13 +228,8 @@ impl BlockCursor {
 
 impl Behind {
     fn clear(&mut self) {
-        self.keys.clear();
+        self.cut.clear();
         self.entries.clear();
-    }
-
-    fn push(&mut self, key: &[u8], entry: usize, value: usize, next: usize) {
-        self.entries.push(Passed { key_start: self.keys.len(), entry, value, next });
-        self.keys.extend_from_slice(key);
     }
 }
 
@@ -339,6 +341,27 @@ mod tests {
             let _ = cursor.seek(b"12345678");
             steps < 100
         }
+    }
+
+    /// A step back once kept whole keys: a block of a megabyte whose keys share half of it took gigabytes.
+    #[test]
+    fn stepping_back_takes_no_more_memory_than_the_block() {
+        // Covers P3.
+        let long = vec![b'k'; 20_000];
+        let keys: Vec<InternalKey> = (0..2_000_u32)
+            .map(|number| InternalKey::new(&[&long[..], &number.to_be_bytes()].concat(), SeqNo::new(1), Kind::Value))
+            .collect();
+        let mut builder = BlockBuilder::new(usize::MAX);
+        keys.iter().for_each(|key| builder.add(key.as_bytes(), b""));
+        let block_bytes = builder.finish().len();
+        let mut cursor = cursor_over(&keys, usize::MAX);
+        cursor.seek_to_last().unwrap();
+        for key in keys.iter().rev() {
+            assert_eq!(at(&cursor).as_ref(), Some(key));
+            cursor.prev().unwrap();
+            assert!(cursor.behind.cut.capacity() <= 2 * block_bytes, "{}", cursor.behind.cut.capacity());
+        }
+        assert!(!cursor.valid());
     }
 
     fn check_refused(entries: &[(&[u8], &str)]) {
