@@ -12,6 +12,8 @@
 //! # Invariants
 //! D1. Restart offsets are strictly ascending, begin with 0 and lie inside the entries.
 //! D2. An entry that was decoded lies inside the entries: its key and its value can be sliced.
+//! D3. Keys that are put together and kept take no more memory than a [`KeyBudget`] allows: each may share all
+//!     but one byte with the key before, so that whole keys can take the square of the block's size.
 
 use std::sync::{Arc, LazyLock};
 
@@ -106,9 +108,10 @@ impl Block {
         Entry::decode(entries, offset).ok_or_else(|| damaged_entry(offset))
     }
 
-    /// All entries with whole keys, for the small blocks that are read once.
+    /// All entries with whole keys, for the small blocks that are read once (D3).
     pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, &[u8])>> {
         let (mut entries, mut key, mut offset) = (Vec::new(), Vec::new(), 0);
+        let mut budget = KeyBudget::of_block(self.entries_end() as u64);
         while offset < self.entries_end() {
             let entry = self.entry(offset)?;
             if entry.shared > key.len() {
@@ -116,10 +119,29 @@ impl Block {
             }
             key.truncate(entry.shared);
             key.extend_from_slice(entry.key);
+            budget.spend(key.len())?;
             entries.push((key.clone(), &self.data[entry.value..entry.end]));
             offset = entry.end;
         }
         Ok(entries)
+    }
+
+    /// Checks that every restart point is the start of an entry that shares nothing, which a search relies on and a
+    /// walk does not look at.
+    pub(crate) fn check_restart_entries(&self) -> Result<()> {
+        let (mut offset, mut index) = (0, 0);
+        while offset < self.entries_end() {
+            let entry = self.entry(offset)?;
+            if index < self.restart_count() && self.restart(index) == offset {
+                self.restart_key(index)?;
+                index += 1;
+            }
+            offset = entry.end;
+        }
+        match self.entries_end() > 0 && index < self.restart_count() {
+            true => Err(Error::corruption(format!("restart point {index} of a block lies inside an entry"))),
+            false => Ok(()),
+        }
     }
 
     /// The whole key at restart point `index`.
@@ -144,6 +166,35 @@ impl Block {
             }
         }
         Ok(low)
+    }
+}
+
+/// How many bytes of whole keys may be kept of some bytes on disk (D3).
+pub(crate) struct KeyBudget {
+    left: u64,
+}
+
+impl KeyBudget {
+    /// Small blocks may share as they like.
+    const BYTES_MIN: u64 = 8 << 20;
+
+    /// For a block that is read once: its writers share next to nothing between keys, or have few of them.
+    fn of_block(block_bytes: u64) -> KeyBudget {
+        KeyBudget { left: block_bytes.saturating_mul(2).saturating_add(KeyBudget::BYTES_MIN) }
+    }
+
+    /// For the index of a file: long keys may share much, and so may the data compress well.
+    pub(crate) fn of_index(file_bytes: u64) -> KeyBudget {
+        KeyBudget { left: file_bytes.saturating_mul(16).saturating_add(KeyBudget::BYTES_MIN) }
+    }
+
+    /// Takes a key of `bytes` bytes out of the budget.
+    pub(crate) fn spend(&mut self, bytes: usize) -> Result<()> {
+        match self.left.checked_sub(bytes as u64) {
+            Some(left) => self.left = left,
+            None => return Err(Error::corruption("keys of a block take many times its size")),
+        }
+        Ok(())
     }
 }
 
@@ -272,6 +323,33 @@ mod tests {
         assert!(block(&[0; 9], &[0, 4], 2).is_ok());
         assert!(block(&[], &[0], 1).is_ok());
         assert!(block(&[], &[], 0).is_ok());
+    }
+
+    /// Keys that share all they have once took the square of the block's size: gigabytes for half a megabyte.
+    #[test]
+    fn keys_that_grow_far_beyond_their_block_are_refused() {
+        // Covers D3.
+        let shared = 100_000;
+        let mut builder = crate::block_builder::BlockBuilder::new(usize::MAX);
+        let mut key = vec![b'k'; shared];
+        for number in 0..1_000_u32 {
+            key.truncate(shared);
+            key.extend_from_slice(&number.to_be_bytes());
+            builder.add(&key, b"");
+        }
+        let error = Block::new(builder.finish().to_vec()).unwrap().entries().unwrap_err();
+        assert!(error.is_corruption() && error.to_string().contains("many times"), "{error}");
+    }
+
+    #[test]
+    fn restart_points_inside_entries_or_with_shared_keys_are_found() {
+        // Two entries of one letter each; the second shares nothing, or the first one's byte.
+        let entries = |shared: u8| [0, 1, 0, b'a', shared, 1, 0, b'b'];
+        let check = |shared, restarts: &[u32]| block(&entries(shared), restarts, 2).unwrap().check_restart_entries();
+        assert!(check(0, &[0, 4]).is_ok());
+        assert!(check(0, &[0, 3]).unwrap_err().to_string().contains("inside an entry"));
+        assert!(check(1, &[0, 4]).unwrap_err().to_string().contains("shares its key"));
+        assert!(block(&[], &[0], 1).unwrap().check_restart_entries().is_ok());
     }
 
     #[test]

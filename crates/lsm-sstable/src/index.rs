@@ -10,6 +10,7 @@
 //! X2. Handles are ascending and do not overlap, so that a walk along the index always makes progress.
 //! X3. `prefixes[i]` holds the first eight bytes of separator i behind what all separators share; if it is
 //!     smaller (larger) than that of a target, the separator is smaller (larger).
+//! X4. The separators take no more memory than [`KeyBudget::of_index`] allows.
 
 use std::cmp::Ordering;
 
@@ -17,7 +18,7 @@ use lsm_core::coding::Decoder;
 use lsm_core::key::{TRAILER_BYTES, trailer, user_key};
 use lsm_core::{Error, Result};
 
-use crate::block::{Block, common_prefix, damaged_entry};
+use crate::block::{Block, KeyBudget, common_prefix, damaged_entry};
 use crate::handle::BlockHandle;
 
 /// How the entries of an index block are laid out.
@@ -47,14 +48,15 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Appends the entries of an index block.
-    pub(crate) fn append(&mut self, block: &Block, format: IndexFormat) -> Result<()> {
+    /// Appends the entries of an index block; all blocks of one index share a budget (X4).
+    pub(crate) fn append(&mut self, block: &Block, format: IndexFormat, budget: &mut KeyBudget) -> Result<()> {
         let entries = &block.data()[..block.entries_end()];
         let mut decoder = Decoder::new(entries);
         let (mut key, mut previous) = (Vec::new(), None);
         while !decoder.is_empty() {
             let offset = entries.len() - decoder.rest().len();
             let handle = next_entry(&mut decoder, format, &mut key, previous).ok_or_else(|| damaged_entry(offset))?;
+            budget.spend(key.len())?;
             self.push(&key, handle, format)?;
             previous = Some(handle);
         }
@@ -227,6 +229,10 @@ mod tests {
     const USER_KEYS: IndexFormat = IndexFormat { user_keys: true, value_delta: true, first_keys: false };
     const INTERNAL_KEYS: IndexFormat = IndexFormat { user_keys: false, value_delta: false, first_keys: false };
 
+    fn budget() -> KeyBudget {
+        KeyBudget::of_index(1 << 20)
+    }
+
     fn handle_of(number: usize) -> BlockHandle {
         BlockHandle { offset: 100 * number as u64, bytes: 95 }
     }
@@ -237,7 +243,7 @@ mod tests {
             builder.add_handle(separator, handle_of(number), number.checked_sub(1).map(handle_of));
         }
         let mut index = Index::default();
-        index.append(&Block::new(builder.finish().to_vec()).unwrap(), USER_KEYS)?;
+        index.append(&Block::new(builder.finish().to_vec()).unwrap(), USER_KEYS, &mut budget())?;
         index.finish();
         Ok(index)
     }
@@ -260,7 +266,7 @@ mod tests {
         fn hostile_index_blocks_are_refused_without_a_panic(bytes: Vec<u8>, user_keys: bool, value_delta: bool) -> bool {
             let block = Block::new([bytes, vec![0, 0, 0, 0, 1, 0, 0, 0]].concat()).unwrap();
             let mut index = Index::default();
-            let _ = index.append(&block, IndexFormat { user_keys, value_delta, first_keys: value_delta });
+            let _ = index.append(&block, IndexFormat { user_keys, value_delta, first_keys: value_delta }, &mut budget());
             index.finish();
             index.seek(b"key", 0) <= index.len()
         }
@@ -275,7 +281,7 @@ mod tests {
             builder.add(InternalKey::new(b"k", SeqNo::new(seq), Kind::Value).as_bytes(), &value);
         }
         let mut index = Index::default();
-        index.append(&Block::new(builder.finish().to_vec()).unwrap(), INTERNAL_KEYS).unwrap();
+        index.append(&Block::new(builder.finish().to_vec()).unwrap(), INTERNAL_KEYS, &mut budget()).unwrap();
         index.finish();
         let seek = |seq| {
             let target = InternalKey::for_seek(b"k", SeqNo::new(seq));
@@ -283,6 +289,17 @@ mod tests {
         };
         assert_eq!((seek(10), seek(9), seek(8), seek(5), seek(1)), (0, 0, 1, 1, 3));
         assert!(index.continues_behind(0, b"k") && !index.continues_behind(0, b"j"));
+    }
+
+    /// Separators that share all but a few bytes once took gigabytes when a file of half a megabyte was opened.
+    #[test]
+    fn separators_that_grow_far_beyond_the_file_are_refused() {
+        // Covers X4.
+        let shared = vec![b'k'; 100_000];
+        let separators: Vec<_> = (0..1_000_u32).map(|number| [&shared[..], &number.to_be_bytes()].concat()).collect();
+        let error = index_of(&separators, usize::MAX).unwrap_err();
+        assert!(error.to_string().contains("many times"), "{error}");
+        assert!(index_of(&separators[..100], usize::MAX).is_ok());
     }
 
     #[test]
@@ -293,7 +310,7 @@ mod tests {
         builder.add_handle(b"a", handle_of(1), None);
         builder.add_handle(b"b", handle_of(1), None);
         let block = Block::new(builder.finish().to_vec()).unwrap();
-        let error = Index::default().append(&block, USER_KEYS).unwrap_err();
+        let error = Index::default().append(&block, USER_KEYS, &mut budget()).unwrap_err();
         assert!(error.to_string().contains("leads back"), "{error}");
     }
 }

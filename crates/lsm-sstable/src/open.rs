@@ -10,7 +10,7 @@ use lsm_core::key::{Kind, ParsedKey, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 use lsm_core::{Error, ReadAt, Result, SeqNo};
 
-use crate::block::Block;
+use crate::block::{Block, KeyBudget};
 use crate::bloom::BloomFilter;
 use crate::compression::Dictionary;
 use crate::filter::Filter;
@@ -160,9 +160,10 @@ impl Opening {
 
     pub(crate) fn index_of_blocks(&mut self, handles: &[BlockHandle], format: IndexFormat) -> Result<Index> {
         let mut index = Index::default();
+        let mut budget = KeyBudget::of_index(self.source.blocks_end);
         for &handle in handles {
             let block = self.block(handle)?;
-            index.append(&block, format).map_err(|error| self.source.place(error, handle.offset))?;
+            index.append(&block, format, &mut budget).map_err(|error| self.source.place(error, handle.offset))?;
         }
         index.finish();
         Ok(index)

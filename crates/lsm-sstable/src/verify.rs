@@ -95,7 +95,9 @@ impl Table {
         counts: &mut Counts,
         summary: &mut VerifySummary,
     ) -> Result<()> {
-        let mut cursor = BlockCursor::new(self.read_data_block(number, window)?);
+        let block = self.read_data_block(number, window)?;
+        block.check_restart_entries()?;
+        let mut cursor = BlockCursor::new(block);
         cursor.seek_to_first()?;
         let first = match cursor.valid() {
             true => cursor.key().to_vec(),
