@@ -1,9 +1,9 @@
 //! The write path: one owner of a commit's way from the caller's batch to the acknowledgement.
 //!
 //! ```text
-//!   encode ─▶ ┌─ writer lock ────────────────────────────────────┐ ─▶ insert into ─▶ publish ─▶ deliver
-//!             │ room in memtables · sequence numbers · log record │    memtables     in order    or sync
-//!             └───────────────────────────────────────────────────┘    (parallel)                (shared)
+//!   encode ─▶ ┌─ writer lock ────────────────────────────────────┐ ─▶ deliver ─▶ insert into ─▶ publish ─▶ sync
+//!             │ room in memtables · sequence numbers · log record │    (shared)    memtables    in order   (shared)
+//!             └───────────────────────────────────────────────────┘               (parallel)
 //! ```
 //!
 //! Under the lock nothing waits: the log record is a copy into memory, and a full memtable is met before
@@ -16,6 +16,8 @@
 //! A3. A commit is acknowledged after it is visible; visible means that all before it are in the log.
 //! A4. A commit that asked for a sync is visible before it is durable (docs/adr/0003). If the sync
 //!     fails, the store is read-only from then on.
+//! A5. A commit whose record could not be delivered was never visible: its log is given up behind the last
+//!     record that was, the next commit begins another one, and its sequence numbers stay unused.
 
 use crate::family::Family;
 use crate::store::{Families, Store};
@@ -89,9 +91,13 @@ impl Store {
         }
         self.pacer.admit(batch.byte_size(), options.no_stall, help, alive)?;
         let mut staged = self.stage(&mut batch, durability, options.no_stall)?;
-        staged.insert(&batch);
         let count = u64::from(batch.count());
+        let delivered = self.deliver(&staged);
+        if delivered.is_ok() {
+            staged.insert(&batch);
+        }
         self.publisher.publish(staged.first, count);
+        delivered?;
         self.counters.note_commit(&batch);
         Ok(Applied { last_seq: staged.first.plus(count - 1), durability, log: staged.log })
     }
@@ -103,9 +109,29 @@ impl Store {
         };
         let done = match applied.durability {
             Durability::Synced => log.sync(*position),
-            Durability::Buffered | Durability::Unlogged => log.deliver(*position),
+            // It was delivered before it was visible (A5).
+            Durability::Buffered | Durability::Unlogged => Ok(()),
         };
         done.map_err(|error| self.log_failed(log, error))
+    }
+
+    /// Hands a staged batch to the system, or gives up the log in which it is (A5).
+    fn deliver(&self, staged: &Staged) -> Result<()> {
+        let Some((log, position)) = &staged.log else { return Ok(()) };
+        let Err(error) = log.deliver(*position) else { return Ok(()) };
+        if log.has_failed() {
+            return Err(self.fail(error));
+        }
+        let mut guard = self.writer.lock();
+        match guard.as_mut().filter(|writer| Arc::ptr_eq(&writer.wal.handle(), log)) {
+            // Somebody else has given it up, or delivered it to begin the next one.
+            None => Ok(log.deliver(*position)?),
+            Some(writer) => match writer.wal.abandon(*position, &error) {
+                Ok(true) => Err(error.into()),
+                Ok(false) => Ok(()),
+                Err(error) => Err(self.fail(error)),
+            },
+        }
     }
 
     /// The part under the writer lock.
@@ -114,6 +140,9 @@ impl Store {
             let mut guard = self.writer.lock();
             self.health.check_writable()?;
             let writer = guard.as_mut().filter(|writer| !writer.refuses).ok_or_else(Error::closed)?;
+            if writer.wal.is_abandoned() {
+                self.switch_log(writer)?;
+            }
             let families = self.families.load();
             if families.len() > 1 && !self.relieve(writer, batch.byte_size())? {
                 drop(guard);
@@ -188,7 +217,8 @@ impl Store {
         let number = self.background.numbers().allocate();
         let predecessor = Some((writer.wal.facts(), writer.wal.handle()));
         let recycled = self.logs.take_recyclable();
-        let fresh = self.create_log(number, recycled, predecessor, writer.next_seq)?;
+        let fresh = self.create_log(number, recycled, predecessor, writer.next_seq);
+        let fresh = fresh.inspect_err(|_| recycled.into_iter().for_each(|number| self.logs.keep_recyclable(number)))?;
         self.logs.retire(std::mem::replace(&mut writer.wal, fresh));
         Ok(())
     }

@@ -57,6 +57,11 @@ impl Logs {
         self.state.lock().recyclable.pop()
     }
 
+    /// Takes back a log that was not written over after all.
+    pub(crate) fn keep_recyclable(&self, number: FileNumber) {
+        self.state.lock().recyclable.push(number);
+    }
+
     /// Gives up all logs below `oldest_live` (L1).
     pub(crate) fn release(&self, oldest_live: FileNumber) {
         let swept = {

@@ -270,10 +270,12 @@ pub(crate) fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Reco
             ..VersionEdit::default()
         })
         .collect();
+    let old = state.manifest;
     state.next_file = numbers.next();
     state = state.apply(&edits)?;
     state.wals.clear();
-    let manifest = Manifest::create_sharing(Arc::clone(&store.options.fs), &store.directory, state, numbers)?;
+    let manifest = Manifest::create_sharing(Arc::clone(&store.options.fs), &store.directory, state, numbers)
+        .inspect_err(|_| recovered.discard_unnamed(store, old))?;
     store.note_manifest(manifest.state());
     let wal = store.create_log(log, None, None, next_seq)?;
     for (id, family) in store.families.load().iter() {
@@ -334,7 +336,7 @@ impl Store {
         let (number, synced_bytes, crc) = (state.manifest, state.manifest_bytes, state.manifest_crc);
         let fact = ManifestFact { number, synced_bytes, crc };
         *self.manifest_fact.lock() = Some(fact);
-        if let Some(writer) = self.writer.lock().as_mut() {
+        if let Some(writer) = self.writer.lock().as_mut().filter(|writer| !writer.wal.is_abandoned()) {
             let facts = Facts { manifest: Some(fact), ..Facts::default() };
             // The edit took effect, whether or not the log has room to say so: the next log's first record does.
             let _ = writer.wal.append(facts.to_batch(writer.next_seq).as_bytes());

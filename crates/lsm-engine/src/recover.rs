@@ -119,7 +119,7 @@ impl Recovery {
         for family in store.families.load().values() {
             if family.take_dirty() {
                 family.update(|view| view.rotated(Arc::clone(&view.active), view.active_log, self.last_seq));
-                self.spill(store, family)?;
+                self.spill(store, family).inspect_err(|_| self.discard(store))?;
             }
         }
         Ok(RecoveredTables { last_seq: self.last_seq, tables: self.tables })
@@ -133,6 +133,15 @@ pub(crate) struct RecoveredTables {
 }
 
 impl RecoveredTables {
+    /// Removes them again, unless `CURRENT` names another manifest than `old` by now, or cannot be read: an open
+    /// that fails on a full disk must not make it fuller each time.
+    pub(crate) fn discard_unnamed(&self, store: &Store, old: FileNumber) {
+        let now = lsm_manifest::read(&*store.options.fs, &store.directory);
+        if now.is_ok_and(|now| now.manifest == old) {
+            self.tables.values().for_each(|tables| store.discard(tables));
+        }
+    }
+
     pub(crate) fn tables_of(&self, family: ColumnFamilyId) -> Vec<(usize, Arc<TableMeta>)> {
         let tables = self.tables.get(&family).map(Vec::as_slice).unwrap_or_default();
         tables.iter().map(|table| (0, Arc::clone(table))).collect()

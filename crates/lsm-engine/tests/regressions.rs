@@ -3,7 +3,7 @@
 use lsm_compaction::StepExecutor;
 use lsm_core::SeqNo;
 use lsm_engine::{ColumnFamilyOptions, Compression, Db, Durability, ErrorKind, Options, WriteBatch, WriteOptions};
-use lsm_fs::{Crash, Fs, MemFs};
+use lsm_fs::{Crash, Fs, MemFs, SegmentAccess};
 use lsm_manifest::{FamilyChange, Manifest, State, VersionEdit};
 use lsm_testkit::{AppendOperator, Failure, Fault, FaultFs};
 use std::future::Future;
@@ -493,4 +493,77 @@ fn zero_sizes_are_refused_or_work() {
         });
         assert!(outcome.is_some(), "option {which}");
     }
+}
+
+/// The record of a refused write lay in the log's buffer, its entries were visible, and the next delivery made them
+/// durable. Since then a record is delivered before anybody sees it, and the log behind a failure is given up.
+#[test]
+fn a_write_that_found_no_space_is_never_seen() {
+    let memory = MemFs::new();
+    let fs = FaultFs::new(memory.clone());
+    let options = |fs: Arc<dyn Fs>| small(&memory).log_access(SegmentAccess::Positioned).fs(fs);
+    let db = options(Arc::new(fs.clone())).open(STORE).unwrap();
+    db.put("before", "1").unwrap();
+    // Room is reserved, and then the delivery finds none.
+    fs.inject(Fault::once(fs.count(Failure::TornWrite), Failure::TornWrite));
+    assert_eq!(db.put("torn", "2").unwrap_err().kind(), ErrorKind::Io);
+    fs.inject(Fault::once(fs.count(Failure::NoSpace) + 1, Failure::NoSpace));
+    assert_eq!(db.put("refused", "3").unwrap_err().kind(), ErrorKind::NoSpace);
+    for (key, value) in [("after", "4"), ("later", "5")] {
+        db.put(key, value).unwrap();
+    }
+    assert!(db.stats().failure.is_none());
+    let check = |db: &Db| {
+        let keys: Vec<_> = db.iter().map(|item| item.unwrap().0.to_vec()).collect();
+        assert_eq!(keys, [&b"after"[..], b"before", b"later"]);
+    };
+    check(&db);
+    check(&options(Arc::new(memory.crash(Crash::KeepAll))).open(STORE).unwrap());
+    db.flush().unwrap();
+    check(&db);
+    db.close().unwrap();
+    check(&options(Arc::new(memory.clone())).open(STORE).unwrap());
+}
+
+/// Each try of an open wrote what the logs held into tables, and the manifest found no space behind them.
+#[test]
+fn an_open_on_a_full_disk_leaves_no_tables_behind() {
+    let memory = MemFs::new();
+    let db = small(&memory).open(STORE).unwrap();
+    (0..10).for_each(|number| db.put(format!("{number}"), vec![b'v'; 500]).unwrap());
+    drop(db);
+    let tries = |fault: u64| {
+        let left = memory.crash(Crash::KeepAll);
+        let fs = FaultFs::new(left.clone());
+        fs.inject(Fault::sticky(fault, Failure::NoSpace));
+        let opened = small(&left).fs(Arc::new(fs.clone())).open(STORE);
+        (opened.is_ok(), tables_on_disk(&left))
+    };
+    let ends: Vec<_> = (0..40).map(tries).take_while(|(opened, _)| !opened).collect();
+    assert!(ends.len() > 5, "{ends:?}");
+    // Only once `CURRENT` may name the new manifest does the table stay.
+    let kept = ends.iter().filter(|(_, tables)| *tables > 0).count();
+    assert!(kept < ends.len() / 2, "{ends:?}");
+    assert_eq!(ends[..4].iter().map(|(_, tables)| tables).sum::<usize>(), 0, "{ends:?}");
+}
+
+/// A log that was to be written over was forgotten when that failed, and its file stayed until the next open.
+#[test]
+fn a_log_that_could_not_be_reused_is_not_forgotten() {
+    let memory = MemFs::new();
+    let fs = FaultFs::new(memory.clone());
+    let db = small(&memory).fs(Arc::new(fs.clone())).open(STORE).unwrap();
+    let logs = || memory.read_dir(Path::new(STORE)).unwrap().iter().filter(|name| name.ends_with(".log")).count();
+    for round in 0..8 {
+        db.put(format!("{round}"), vec![b'v'; 3000]).unwrap();
+        if round > 2 {
+            // The creation of the next log, whatever else takes descriptors.
+            fs.inject(Fault::once(fs.count(Failure::TooManyFiles), Failure::TooManyFiles));
+        }
+        let first = db.flush();
+        assert!(first.is_ok() == (round <= 2), "{round}: {first:?}");
+        db.flush().unwrap();
+        assert!(logs() <= 3, "{round}: {:?}", memory.read_dir(Path::new(STORE)));
+    }
+    assert!(db.stats().failure.is_none());
 }

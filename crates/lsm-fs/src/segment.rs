@@ -117,11 +117,12 @@ pub trait SegmentHandle: Send + Sync {
     /// [`io::ErrorKind::StorageFull`] or whatever the system reports (G4).
     fn deliver(&self) -> io::Result<u64>;
 
-    /// Delivers all bytes committed before the call, syncs them, and returns how many bytes are durable.
+    /// Delivers the bytes committed before the call, syncs them, and returns how many bytes are durable: fewer
+    /// than were committed if not all could be delivered.
     ///
     /// Callers share one sync. It covers the bytes, not the name: that takes [`crate::Fs::sync_dir`].
     ///
     /// # Errors
-    /// As [`SegmentHandle::deliver`]; after a failed sync the same error for ever (G4).
+    /// Whatever the system reports for the sync, and the same for ever after (G4).
     fn sync(&self) -> io::Result<u64>;
 }

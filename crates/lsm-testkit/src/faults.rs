@@ -54,7 +54,7 @@ pub enum Failure {
 pub enum Repeat {
     /// One call fails.
     Once,
-    /// All calls from this one on fail that the failure can hit.
+    /// All calls from this one on fail that the failure can hit; every other one for [`Failure::Interrupted`].
     Sticky,
 }
 

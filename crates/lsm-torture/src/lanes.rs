@@ -1,10 +1,11 @@
 //! The lanes, in the order of their letters.
 
 mod crash;
+mod faults;
 
 use crate::lane::Lane;
 
 /// All lanes.
 pub(crate) fn all() -> Vec<Box<dyn Lane>> {
-    vec![Box::new(crash::Crash)]
+    vec![Box::new(crash::Crash), Box::new(faults::Faults)]
 }

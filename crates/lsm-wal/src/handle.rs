@@ -9,7 +9,9 @@
 //!     directory that has its name. So a watermark in a log proves that the logs before it were synced.
 //! H2. After a sync failed, every later call fails with the same error, and so does the log that follows:
 //!     Linux marks pages clean when it could not write them, a second sync would "succeed".
-//! H3. A failed delivery is not final: its bytes wait and go to the same place the next time.
+//! H3. A failed delivery is not final: its bytes wait and go to the same place the next time, unless the
+//!     log is given up ([`Wal::abandon`](crate::Wal::abandon)). Then whoever waits for bytes that were not
+//!     delivered hears the error, for ever.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -40,6 +42,8 @@ pub struct WalHandle {
     delivery: Mutex<()>,
     sync: Mutex<Before>,
     failure: OnceLock<Error>,
+    /// Why nothing more of this log is delivered (H3).
+    abandoned: OnceLock<Error>,
 }
 
 /// What has to be durable before the log may be (H1).
@@ -67,14 +71,14 @@ impl WalHandle {
             delivery: Mutex::new(()),
             sync: Mutex::new(Before { predecessor, name_synced: false, retired: false }),
             failure: OnceLock::new(),
+            abandoned: OnceLock::new(),
         }
     }
 
     /// Returns once everything up to `position` survives the end of this process.
     ///
     /// # Errors
-    /// [`Error::Io`] when the write fails; it may be tried again, or [`Wal::abandon`](crate::Wal::abandon)
-    /// gives up what was not written (H3). After a failed sync that error (H2).
+    /// [`Error::Io`] when the write fails or has failed (H3). After a failed sync that error (H2).
     pub fn deliver(&self, position: Position) -> Result<()> {
         self.check()?;
         if self.delivered() >= position.0 {
@@ -82,6 +86,9 @@ impl WalHandle {
         }
         let _turn = self.delivery.lock();
         if self.delivered() < position.0 {
+            if let Some(error) = self.abandoned.get() {
+                return Err(error.duplicate());
+            }
             let delivered = self.segment.deliver().map_err(|error| Error::io("write", &self.path, error))?;
             self.delivered.store(delivered, Ordering::Release);
         }
@@ -170,13 +177,30 @@ impl WalHandle {
         self.settle(&mut before, finish)
     }
 
-    /// Runs `cut`, which forgets what was not delivered, while nobody delivers. Returns where it cuts.
-    pub(crate) fn cut(&self, cut: impl FnOnce(u64) -> std::io::Result<()>) -> Result<u64> {
+    /// Runs `cut`, which forgets what was not delivered, while nobody delivers, because of `error` with the
+    /// bytes up to `failed`. Returns where it cut; `None` if somebody else has delivered those meanwhile.
+    pub(crate) fn abandon(
+        &self,
+        failed: Position,
+        error: &Error,
+        cut: impl FnOnce(u64) -> std::io::Result<()>,
+    ) -> Result<Option<u64>> {
         let _sync = self.sync.lock();
         let _delivery = self.delivery.lock();
         let bytes = self.delivered();
-        cut(bytes).map_err(|error| Error::io("cut", &self.path, error))?;
-        Ok(bytes)
+        if bytes >= failed.0 {
+            return Ok(None);
+        }
+        if self.abandoned.get().is_none() {
+            cut(bytes).map_err(|error| Error::io("cut", &self.path, error))?;
+            self.abandoned.get_or_init(|| error.duplicate());
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Whether the log takes no more records (H3).
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.get().is_some()
     }
 
     /// Makes all that comes before durable, then the log itself by `sync` (H1), and latches failures (H2).

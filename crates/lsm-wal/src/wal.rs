@@ -147,8 +147,9 @@ impl Wal {
     /// [`Error::Io`] when there is no room: nothing was appended (L1). The error of a failed sync, after one.
     ///
     /// # Panics
-    /// When `batch` is shorter than a batch's header.
+    /// When `batch` is shorter than a batch's header, or the log was given up.
     pub fn append(&mut self, batch: &[u8]) -> Result<Position> {
+        assert!(!self.is_abandoned(), "a record for a log that was given up");
         assert!(batch.len() >= HEADER_BYTES, "a batch of {} bytes", batch.len());
         self.handle.check()?;
         let synced = self.handle.synced();
@@ -198,19 +199,17 @@ impl Wal {
         Ok(self.len())
     }
 
-    /// Forgets the records that could not be delivered, after [`WalHandle::deliver`] failed on a full disk.
-    /// Returns what the next log says about this one; appending here is possible again too.
+    /// Gives the log up, after the delivery of the records up to `failed` met `error`: forgets what was not
+    /// delivered, and takes no more. `false` if they have been delivered meanwhile; then nothing happened.
     ///
-    /// No record whose delivery was reported is lost. Nobody may wait for a later position of this log.
+    /// No record whose delivery was reported is lost. Who waits for one that is forgotten hears `error`. A power
+    /// cut may bring it back, until something that was written into the next log is synced.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be cut or read again.
-    pub fn abandon(&mut self) -> Result<Predecessor> {
-        if self.segment.access() == SegmentAccess::Mapped {
-            return Ok(self.facts()); // Delivered by the append itself.
-        }
+    pub fn abandon(&mut self, failed: Position, error: &Error) -> Result<bool> {
         let segment = &mut self.segment;
-        let bytes = self.handle.cut(|bytes| segment.cut(bytes))?;
+        let Some(bytes) = self.handle.abandon(failed, error, |bytes| segment.cut(bytes))? else { return Ok(false) };
         // The rolling crc only goes forward. Reading the file again costs nothing on the path that matters.
         let source = self.fs.open(&self.path).map_err(|error| Error::io("open", &self.path, error))?;
         let mut reader = RecordReader::new(source, HeaderStyle::Log(self.number), &self.path)?;
@@ -224,8 +223,12 @@ impl Wal {
             }
         }
         self.framer.resume(reader.rolling_crc(), reader.first_crc());
-        self.watermark = 0; // Its record may be among those that are gone.
-        Ok(self.facts())
+        Ok(true)
+    }
+
+    /// Whether the log was given up, so that the next record needs a new one.
+    pub fn is_abandoned(&self) -> bool {
+        self.handle.is_abandoned()
     }
 
     /// One record: `batch`, and the watermark's entry behind it.
@@ -261,9 +264,13 @@ fn open_segment(
 ) -> Result<(Box<dyn Segment>, bool)> {
     if let Some(old) = recycled {
         let from = FileKind::Log(old).path(dir);
-        let segment = fs.recycle_segment(&from, path, options.access);
-        if let Some(segment) = segment.map_err(|error| Error::io("recycle", &from, error))? {
-            return Ok((segment, true));
+        match fs.recycle_segment(&from, path, options.access) {
+            Ok(Some(segment)) => return Ok((segment, true)),
+            // An attempt that failed before may have taken the file with it.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("recycle", &from, error));
+            }
+            Ok(None) | Err(_) => {}
         }
     }
     let segment = fs.create_segment(path, options.segment_bytes_initial, options.access);

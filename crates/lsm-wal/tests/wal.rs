@@ -207,15 +207,30 @@ fn abandon_forgets_what_was_not_delivered_and_nothing_else() {
     assert!(matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull));
     // Not latched: a full disk was found before any sync.
     assert!(handle.sync(lost).is_err() && faulty.switches.syncs.load(Ordering::SeqCst) == 1);
-    assert_eq!(wal.abandon().unwrap(), kept);
+    assert!(wal.abandon(lost, &error).unwrap());
+    assert_eq!((wal.facts(), wal.is_abandoned()), (kept, true));
     faulty.switches.deliver_fails.store(false, Ordering::SeqCst);
+    // Who waits for what was forgotten never hears that it is safe.
+    assert!(handle.deliver(lost).is_err() && handle.sync(lost).is_err());
     let mut next = Wal::create(Arc::clone(&fs), dir(), FileNumber(5), &options(SegmentAccess::Mapped), after(&wal, 3));
     let next = next.as_mut().unwrap();
     next.handle().sync(next.append(&batch(3, 10)).unwrap()).unwrap();
     assert_eq!(seqs(&*fs), [1, 2, 3]);
-    // Its watermark went with batch 3, so the next record tells it again; the one behind that has none.
-    let sizes = [(); 2].map(|()| wal.append(&batch(9, 9)).map(|end| end.bytes()).unwrap());
-    assert!(sizes[0] - kept.bytes > sizes[1] - sizes[0], "{sizes:?}");
+}
+
+#[test]
+fn a_log_is_not_given_up_when_somebody_else_has_delivered_the_bytes() {
+    let faulty = Faulty::new();
+    let fs: Arc<dyn Fs> = Arc::clone(&faulty) as _;
+    let mut wal = wal(&fs, 4, SegmentAccess::Positioned, Origin::default());
+    let first = wal.append(&batch(1, 30)).unwrap();
+    faulty.switches.deliver_fails.store(true, Ordering::SeqCst);
+    let error = wal.handle().deliver(first).unwrap_err();
+    faulty.switches.deliver_fails.store(false, Ordering::SeqCst);
+    wal.handle().deliver(wal.append(&batch(2, 30)).unwrap()).unwrap();
+    assert!(!wal.abandon(first, &error).unwrap() && !wal.is_abandoned());
+    wal.handle().sync(wal.append(&batch(3, 30)).unwrap()).unwrap();
+    assert_eq!(seqs(&*fs), [1, 2, 3]);
 }
 
 #[test]

@@ -16,8 +16,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "ack-before-delivery",
         file: "crates/lsm-engine/src/commit.rs",
-        find: "Durability::Buffered | Durability::Unlogged => log.deliver(*position),",
-        plant: "Durability::Buffered | Durability::Unlogged => Ok(()),",
+        find: "        let delivered = self.deliver(&staged);",
+        plant: "        let delivered: Result<()> = Ok(());",
         caught_by: Lane("crash"),
     },
     Plant {
@@ -102,8 +102,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "published-before-inserted",
         file: "crates/lsm-engine/src/commit.rs",
-        find: "        staged.insert(&batch);\n        let count = u64::from(batch.count());\n        self.publisher.publish(staged.first, count);",
-        plant: "        let count = u64::from(batch.count());\n        self.publisher.publish(staged.first, count);\n        staged.insert(&batch);",
+        find: "        if delivered.is_ok() {\n            staged.insert(&batch);\n        }\n        self.publisher.publish(staged.first, count);",
+        plant: "        self.publisher.publish(staged.first, count);\n        if delivered.is_ok() {\n            staged.insert(&batch);\n        }",
         caught_by: Lane("isolation"),
     },
     Plant {

@@ -150,12 +150,13 @@ impl Segment for FaultSegment {
     }
 
     fn handle(&self) -> Arc<dyn SegmentHandle> {
-        Arc::new(FaultHandle { inner: self.inner.handle(), script: self.script.clone() })
+        Arc::new(FaultHandle { inner: self.inner.handle(), access: self.inner.access(), script: self.script.clone() })
     }
 }
 
 struct FaultHandle {
     inner: Arc<dyn SegmentHandle>,
+    access: SegmentAccess,
     script: FileScript,
 }
 
@@ -165,7 +166,10 @@ impl SegmentHandle for FaultHandle {
     }
 
     fn deliver(&self) -> io::Result<u64> {
-        self.script.check(Call::Deliver, "deliver")?;
+        // Of a mapping there is nothing to deliver: the commit did it.
+        if self.access == SegmentAccess::Positioned {
+            self.script.check(Call::Deliver, "deliver")?;
+        }
         self.inner.deliver()
     }
 

@@ -119,7 +119,10 @@ impl State {
     fn due(&self, call: Call) -> Option<Failure> {
         let due = |fault: &&Fault| {
             let index = self.count(fault.failure);
-            fault.failure.hits(call) && (index == fault.at || index > fault.at && fault.repeat == Repeat::Sticky)
+            // Of interruptions without an end no caller would come out.
+            let again = fault.failure != Failure::Interrupted || index.abs_diff(fault.at).is_multiple_of(2);
+            let due = index == fault.at || index > fault.at && fault.repeat == Repeat::Sticky && again;
+            fault.failure.hits(call) && due
         };
         self.faults.iter().find(due).map(|fault| fault.failure)
     }

@@ -38,6 +38,9 @@ pub(crate) struct World {
     pub(super) families: [Option<ColumnFamily>; SLOTS],
     pub(super) snapshots: Vec<(Snapshot, SeqNo)>,
     checkpoints: u64,
+    /// The state before a batch whose call failed, while nobody could look whether it is there, and whether it
+    /// failed for want of space.
+    unsettled: Option<(SeqNo, bool)>,
 }
 
 /// The store's own error, if it refused a call.
@@ -60,6 +63,7 @@ impl World {
             families: Default::default(),
             snapshots: Vec::new(),
             checkpoints: 0,
+            unsettled: None,
         }
     }
 
@@ -91,8 +95,18 @@ impl World {
         self.db.as_ref().context("the store is not open")
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.db.is_some()
+    }
+
+    /// Ends the process that has the store open, if there is one.
+    pub(crate) fn abandon(&mut self) {
+        drop(self.let_go());
+    }
+
     /// Runs one call.
     pub(crate) fn run(&mut self, op: &Op) -> Result<()> {
+        self.settle_refused()?;
         match op {
             Op::Write(changes, synced) => self.write(changes, *synced)?,
             Op::Group(batches) => self.group(batches)?,
@@ -162,10 +176,7 @@ impl World {
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         match self.db()?.write_with(batch, &WriteOptions::new().durability(durability)) {
             Ok(()) => self.record.lock().acknowledge(synced),
-            Err(error) => {
-                self.settle_refused(before, &error)?;
-                return Err(error).context("write");
-            }
+            Err(error) => return self.refused(before, error).context("write"),
         }
         Ok(())
     }
@@ -191,39 +202,66 @@ impl World {
         batch
     }
 
-    /// A write failed: is it visible, whole, or not at all (R3)? One that found no space is not.
-    fn settle_refused(&self, before: SeqNo, error: &lsm_engine::Error) -> Result<()> {
-        let mut record = self.record.lock();
-        let kept = self.shows(&record, record.last());
-        let undone = self.shows(&record, before);
-        match (kept?, undone?) {
-            (_, true) => record.rewind(before),
-            (true, false) if error.kind() != ErrorKind::NoSpace => {}
-            (true, false) => bail!("a write that found no space is visible: {error}"),
-            (false, false) => bail!("half of a failed write is visible: {error}"),
+    /// A write failed that came after the state at `before`.
+    fn refused(&mut self, before: SeqNo, error: lsm_engine::Error) -> Result<()> {
+        self.unsettled = Some((before, error.kind() == ErrorKind::NoSpace));
+        match self.settle_refused() {
+            // Nor can it be read now.
+            Err(second) if refusal(&second).is_some() => {}
+            settled => settled.context(error.to_string())?,
         }
+        Err(error.into())
+    }
+
+    /// Is a batch whose call failed visible, whole, or not at all (R3)? One that found no space is not.
+    fn settle_refused(&mut self) -> Result<()> {
+        let Some((before, for_space)) = self.unsettled else { return Ok(()) };
+        let mut record = self.record.lock();
+        if self.shows(&record, before)? {
+            record.rewind(before);
+        } else {
+            ensure!(self.shows(&record, record.last())?, "a part of a failed write is visible");
+            ensure!(!for_space, "a write that found no space is visible");
+        }
+        drop(record);
+        self.unsettled = None;
         Ok(())
     }
 
-    /// With a gate the first batch is on its way before the others are submitted, which then form one group.
+    /// Takes what an opened store holds for the record: some state from the last one on that was promised.
+    pub(crate) fn adopt(&mut self, floor: SeqNo) -> Result<()> {
+        let mut record = self.record.lock();
+        let found = survivor::state_of(self.db()?, &record, floor)?;
+        record.rewind(found);
+        record.acknowledge(true);
+        survivor::settle_slots(self.db()?, &mut record);
+        drop(record);
+        self.unsettled = None;
+        Ok(())
+    }
+
+    /// Batches through the writer thread. With a gate the first one is on its way before the others are
+    /// submitted, which then form one group; without, each waits for the one before.
     fn group(&mut self, batches: &[Vec<Change>]) -> Result<()> {
+        let options = WriteOptions::new().durability(Durability::Synced);
         let mut commits: Vec<Commit> = Vec::new();
         for (index, changes) in batches.iter().enumerate() {
+            let before = self.record.lock().last();
             let batch = self.batch(changes);
-            if let Some(gate) = self.gate.as_ref().filter(|_| index == 0 && batches.len() > 1) {
-                gate.shut();
-                commits.push(self.db()?.submit(batch));
-                gate.wait_for_arrival();
-            } else {
-                let options = WriteOptions::new().durability(Durability::Synced);
-                let synced = self.setting.syncs && index + 1 == batches.len();
-                let db = self.db()?;
-                commits.push(if synced { db.submit_with(batch, &options) } else { db.submit(batch) });
+            let gate = self.gate.as_ref().filter(|_| index == 0 && batches.len() > 1);
+            gate.inspect(|gate| gate.shut());
+            let synced = self.setting.syncs && index + 1 == batches.len();
+            let commit = if synced { self.db()?.submit_with(batch, &options) } else { self.db()?.submit(batch) };
+            gate.inspect(|gate| gate.wait_for_arrival());
+            if self.gate.is_none() {
+                match commit.wait() {
+                    Ok(()) => self.record.lock().acknowledge(synced),
+                    Err(error) => return self.refused(before, error).context("submit"),
+                }
             }
+            commits.push(commit);
         }
-        if let Some(gate) = &self.gate {
-            gate.open();
-        }
+        self.gate.as_ref().inspect(|gate| gate.open());
         for commit in &commits {
             commit.wait().context("submit")?;
         }
@@ -262,12 +300,7 @@ impl World {
             let record = self.record.lock();
             if crash == Crash::KeepAll { record.buffered } else { record.synced }
         };
-        let mut record = self.record.lock();
-        let found = survivor::state_of(self.db()?, &record, floor)?;
-        record.rewind(found);
-        record.acknowledge(true);
-        survivor::settle_slots(self.db()?, &mut record);
-        drop(record);
+        self.adopt(floor)?;
         self.check_all()
     }
 

@@ -13,7 +13,7 @@
 //! A step is the number of the call before which the world stops.
 
 mod fates;
-mod recovery;
+pub(super) mod recovery;
 mod scenarios;
 mod witness;
 

@@ -31,23 +31,23 @@ const VERIFIED_ONE_IN: usize = 16;
 
 /// What is to be recovered and what was promised.
 #[derive(Clone, Copy)]
-pub(super) struct Recovery<'a> {
-    pub(super) setting: &'a Setting,
-    pub(super) record: &'a Record,
+pub(in crate::lanes) struct Recovery<'a> {
+    pub(in crate::lanes) setting: &'a Setting,
+    pub(in crate::lanes) record: &'a Record,
     /// Whether only processes ended since the record was made, so that everything buffered is there.
-    pub(super) survived: bool,
-    pub(super) depth: usize,
+    pub(in crate::lanes) survived: bool,
+    pub(in crate::lanes) depth: usize,
 }
 
 /// Recoveries that were tried and held.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Counted {
-    pub(super) recoveries: u64,
-    pub(super) nested: u64,
+pub(in crate::lanes) struct Counted {
+    pub(in crate::lanes) recoveries: u64,
+    pub(in crate::lanes) nested: u64,
 }
 
 /// Opens `memory`, and what two more crashes leave of it.
-pub(super) fn check(memory: MemFs, recovery: &Recovery<'_>, choices: &mut Choices) -> Result<Counted> {
+pub(in crate::lanes) fn check(memory: MemFs, recovery: &Recovery<'_>, choices: &mut Choices) -> Result<Counted> {
     let floor = if recovery.survived { recovery.record.buffered } else { recovery.record.synced };
     let is_crashed = recovery.depth < DEPTH_MAX && choices.one_in(CRASHED_ONE_IN[recovery.depth]);
     let mut counted = Counted { recoveries: 1, nested: 0 };
