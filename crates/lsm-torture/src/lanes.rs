@@ -2,10 +2,11 @@
 
 mod crash;
 mod faults;
+mod model;
 
 use crate::lane::Lane;
 
 /// All lanes.
 pub(crate) fn all() -> Vec<Box<dyn Lane>> {
-    vec![Box::new(crash::Crash), Box::new(faults::Faults)]
+    vec![Box::new(crash::Crash), Box::new(faults::Faults), Box::new(model::Model)]
 }
