@@ -110,6 +110,7 @@ impl<'a> Outputs<'a> {
             oldest_ancestor_time: times.0,
             file_creation_time: times.1,
             tail_bytes: summary.tail_bytes,
+            identity: properties.identity().unwrap_or(0),
             ..TableMeta::new(number, summary.bytes, smallest, largest, seqs)
         };
         let stats = TableStats {

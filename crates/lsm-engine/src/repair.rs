@@ -150,13 +150,42 @@ impl Patient<'_> {
         };
         state.db_id.get_or_insert_with(lsm_manifest::new_db_id);
         self.names.iter().filter_map(|name| FileKind::parse(name)?.number()).for_each(|number| state.mark_used(number));
-        let (first, logs) = crate::recover::live_logs(&state, &self.names);
+        self.drop_foreign_logs(state.db_id.as_deref().unwrap_or_default())?;
+        let (first, logs) = crate::recover::live_logs(&state, &self.kept_names());
         let replayed = self.read_logs(first, &logs, &mut |_, _, _| Ok(()))?;
         match replayed.map(|report| crate::recover::check_facts(&**self.fs(), self.directory, &state, &report)) {
             Some(Err(error)) if error.kind() == ErrorKind::Corruption => Ok(Err(error.to_string())),
             Some(Err(error)) => Err(error),
             Some(Ok(())) | None => Ok(Ok(state)),
         }
+    }
+
+    /// Names of the files that do not go to `lost/`.
+    fn kept_names(&self) -> Vec<String> {
+        self.names.iter().filter(|name| !self.to_move.contains(*name)).cloned().collect()
+    }
+
+    /// Takes out logs that say that they belong to another store than `db_id`.
+    fn drop_foreign_logs(&mut self, db_id: &str) -> Result<()> {
+        for number in self.numbers(|kind| matches!(kind, FileKind::Log(_))) {
+            let alone = [LogToReplay { number, synced_bytes: None }];
+            let replayed = lsm_wal::replay(
+                &**self.fs(),
+                self.directory,
+                number,
+                &alone,
+                RecoveryMode::SkipDamaged,
+                &mut |_, _, _| Ok(()),
+            );
+            // What is wrong with it otherwise is for later.
+            let identity = replayed.ok().and_then(|report| report.facts.identity);
+            if let Some(other) = identity.filter(|found| found != db_id) {
+                let kind = FileKind::Log(number);
+                self.report.lose(&self.path(kind), format!("the whole log: it belongs to the store {other}"));
+                self.to_move.insert(kind.to_string());
+            }
+        }
+        Ok(())
     }
 
     /// Hands out all batches of `logs` that are whole, and reports the rest; `None` if a log is damaged beyond that.
@@ -192,7 +221,7 @@ impl Patient<'_> {
     fn put_in_force(&mut self, state: State) -> Result<()> {
         let store = Arc::new(assemble(self.directory, self.options.clone(), &state, self.lock.take())?);
         let names = match self.report.rebuilt {
-            None => self.names.clone(),
+            None => self.kept_names(),
             // What the logs held is in the state's tables.
             Some(_) => Vec::new(),
         };
@@ -200,8 +229,7 @@ impl Patient<'_> {
         self.note_dropped(&replayed);
         begin_writing(&store, state, recovery)?;
         self.move_to_lost(&store)?;
-        let left: Vec<String> = self.names.iter().filter(|name| !self.to_move.contains(*name)).cloned().collect();
-        remove_orphans(&store, &left);
+        remove_orphans(&store, &self.kept_names());
         store.close()
     }
 

@@ -179,6 +179,10 @@ impl TableHandle {
         };
         let table = Arc::new(Table::open(source, options)?);
         let properties = table.properties();
+        if self.meta.identity != 0 && properties.identity() != Some(self.meta.identity) {
+            let detail = "this is not the table that the manifest names, though it is a whole one";
+            return Err(Error::corruption(detail).in_file(&self.path()));
+        }
         let stats = TableStats {
             entries: properties.entries,
             deletions: properties.deletions,

@@ -44,6 +44,8 @@ pub struct TableMeta {
     pub file_creation_time: u64,
     /// RocksDB's id of the table's content, if recorded.
     pub unique_id: Option<[u64; 2]>,
+    /// What tells the table from every other one that this store wrote, zero if unknown: RocksDB's tables have none.
+    pub identity: u64,
     /// Bytes behind the data blocks (index, filter, properties, footer), zero if unknown.
     pub tail_bytes: u64,
     /// Estimate of the bytes that the table's range tombstones make obsolete in deeper levels.
@@ -104,6 +106,7 @@ impl TableMeta {
             oldest_ancestor_time: 0,
             file_creation_time: 0,
             unique_id: None,
+            identity: 0,
             tail_bytes: 0,
             compensated_range_deletion_bytes: 0,
             marked_for_compaction: false,
@@ -167,7 +170,7 @@ impl PartialEq for TableMeta {
             (
                 (table.number, table.bytes, table.smallest_seq, table.largest_seq, table.epoch),
                 (table.oldest_ancestor_time, table.file_creation_time, table.unique_id, table.tail_bytes),
-                (table.compensated_range_deletion_bytes, table.marked_for_compaction),
+                (table.compensated_range_deletion_bytes, table.marked_for_compaction, table.identity),
             )
         };
         facts(self) == facts(other)

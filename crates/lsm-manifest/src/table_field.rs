@@ -33,6 +33,8 @@ mod custom {
     pub(super) const EPOCH: u32 = 13;
     pub(super) const COMPENSATED_RANGE_DELETION: u32 = 14;
     pub(super) const TAIL_BYTES: u32 = 15;
+    // Of this store, far from where RocksDB counts on.
+    pub(super) const IDENTITY: u32 = 60;
     pub(super) const PATH: u32 = MUST_UNDERSTAND + 1;
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn encode_table(out: &mut Vec<u8>, table: &TableMeta) {
     put_number(out, custom::EPOCH, table.epoch);
     put_number(out, custom::COMPENSATED_RANGE_DELETION, table.compensated_range_deletion_bytes);
     put_number(out, custom::TAIL_BYTES, table.tail_bytes);
+    put_number(out, custom::IDENTITY, table.identity);
     if let Some([first, second]) = table.unique_id {
         let bytes: Vec<u8> = [first.to_le_bytes(), second.to_le_bytes()].concat();
         put_field(out, custom::UNIQUE_ID, &bytes);
@@ -131,6 +134,7 @@ fn decode_custom_fields(table: &mut TableMeta, fields: &mut Fields<'_>) -> Resul
                 table.compensated_range_deletion_bytes = content.varint64("compensated range deletion size")?;
             }
             custom::TAIL_BYTES => table.tail_bytes = content.varint64("tail size")?,
+            custom::IDENTITY => table.identity = content.varint64("identity")?,
             custom::PATH => refuse_path(u64::from(content.byte("table's path")?))?,
             tag if tag & MUST_UNDERSTAND != 0 => {
                 return Err(Error::unsupported(format!(

@@ -90,6 +90,7 @@ fn arbitrary_table(g: &mut Gen) -> TableMeta {
         epoch: u64::arbitrary(g),
         oldest_ancestor_time: u64::arbitrary(g),
         file_creation_time: u64::arbitrary(g),
+        identity: if bool::arbitrary(g) { u64::arbitrary(g) } else { 0 },
         unique_id: Option::<(u64, u64)>::arbitrary(g).filter(|id| *id != (0, 0)).map(|(first, second)| [first, second]),
         tail_bytes: u64::arbitrary(g) % bytes,
         compensated_range_deletion_bytes: u64::arbitrary(g),

@@ -49,6 +49,7 @@ fn open(file: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
     let (format_version, metaindex) = (opening.footer.format_version, opening.footer.metaindex);
     opening.read_metaindex(metaindex)?;
     let properties = opening.properties()?;
+    check_version(format_version, &properties)?;
     let dictionary = opening.optional_payload("rocksdb.compression_dict")?.map(Dictionary::new);
     let index_handle = opening.index_handle()?;
     let index = opening.index(index_handle, &properties)?;
@@ -204,6 +205,15 @@ fn decode_tombstones(block: &Block, global_seq: Option<SeqNo>) -> Result<Vec<Ran
         tombstones.push(RangeTombstone { start: user_key.into(), end: end.into(), seq: global_seq.unwrap_or(seq) });
     }
     Ok(tombstones)
+}
+
+/// A footer before format version 6 has no checksum, so it must agree with the properties, where they tell.
+fn check_version(in_footer: u32, properties: &Properties) -> Result<()> {
+    match properties.format_version {
+        0 => Ok(()),
+        told if told == u64::from(in_footer) => Ok(()),
+        told => Err(Error::corruption(format!("footer of format version {in_footer}, the properties say {told}"))),
+    }
 }
 
 /// The sequence number of all entries, if the file was made to be ingested.

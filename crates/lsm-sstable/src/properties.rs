@@ -14,6 +14,7 @@ use lsm_core::{Error, Result};
 
 use crate::block::Block;
 use crate::block_builder::BlockBuilder;
+use crate::xxph3::filter_hash;
 
 /// The only comparator that this store has.
 pub(crate) const COMPARATOR: &str = "leveldb.BytewiseComparator";
@@ -157,7 +158,18 @@ properties! {
 const ONLY_IF_NOT_ZERO: [&str; 4] =
     ["rocksdb.index.partitions", "rocksdb.top-level.index.size", "rocksdb.newest.key.time", "rocksdb.fixed.key.length"];
 
+/// A number that no other table has: of the store, its session and the table's number in it.
+pub(crate) fn identity(db_id: &str, session_id: &str, file_number: u64) -> u64 {
+    filter_hash(format!("{db_id}/{session_id}/{file_number}").as_bytes())
+}
+
 impl Properties {
+    /// A number that no other table has, or `None` if the table does not say who made it.
+    pub fn identity(&self) -> Option<u64> {
+        let known = !self.db_id.is_empty() && !self.session_id.is_empty();
+        known.then(|| identity(&self.db_id, &self.session_id, self.original_file_number))
+    }
+
     /// Whether the table records the property `name` (always, unless it was read from disk).
     pub fn records(&self, name: &str) -> bool {
         !self.absent.contains(&name)

@@ -1,6 +1,7 @@
 //! The lanes, in the order of their letters.
 
 mod crash;
+mod damage;
 mod faults;
 mod model;
 
@@ -8,5 +9,10 @@ use crate::lane::Lane;
 
 /// All lanes.
 pub(crate) fn all() -> Vec<Box<dyn Lane>> {
-    vec![Box::new(crash::Crash), Box::new(faults::Faults), Box::new(model::Model)]
+    vec![
+        Box::new(crash::Crash),
+        Box::new(faults::Faults),
+        Box::new(damage::Damage),
+        Box::new(model::Model),
+    ]
 }

@@ -64,6 +64,9 @@ impl Patient<'_> {
         for number in self.numbers(|kind| matches!(kind, FileKind::Table(_))) {
             self.find_table(number, &mut finds)?;
         }
+        if let Some(db_id) = finds.db_id.clone() {
+            self.drop_foreign_logs(&db_id)?;
+        }
         self.find_in_logs(&mut finds)?;
         self.report.rebuilt = Some(why);
         let old = self.names.iter().filter(|name| {
@@ -105,7 +108,8 @@ impl Patient<'_> {
     }
 
     fn find_in_logs(&mut self, finds: &mut Finds) -> Result<()> {
-        let numbers = self.numbers(|kind| matches!(kind, FileKind::Log(_)));
+        let mut numbers = self.numbers(|kind| matches!(kind, FileKind::Log(_)));
+        numbers.retain(|&number| !self.to_move.contains(&FileKind::Log(number).to_string()));
         let logs: Vec<_> = numbers.iter().map(|&number| LogToReplay { number, synced_bytes: None }).collect();
         let first = numbers.first().copied().unwrap_or(FileNumber(0));
         let report = self.read_logs(first, &logs, &mut |_, _, bytes| {

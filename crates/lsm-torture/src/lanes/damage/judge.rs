@@ -1,0 +1,223 @@
+//! Opens a damaged store, reads it by every way, and compares.
+
+use anyhow::{Context, Result, bail, ensure};
+use lsm_core::filename::FileKind;
+use lsm_engine::{Db, Error, ErrorKind};
+use lsm_fs::MemFs;
+
+use super::cases::{Case, Damage};
+use super::golden::{DIRECTORY, FAMILIES, Golden, Rows, file_system, owned, rows};
+
+/// How a damage was met.
+pub(super) enum Outcome {
+    /// The store did not open.
+    Refused,
+    /// A read failed.
+    MetByRead,
+    /// Only `verify` found it.
+    MetByVerify,
+    /// Nothing found it, and nothing is wrong (E2).
+    Harmless,
+    /// A whole block of a table of format 5 stands where another one was: its checksum does not say where it belongs.
+    Moved,
+    /// It changed nothing.
+    Void,
+}
+
+impl Outcome {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Outcome::Refused => "refused at open",
+            Outcome::MetByRead => "met by a read",
+            Outcome::MetByVerify => "met by verify",
+            Outcome::Harmless => "harmless",
+            Outcome::Moved => "moved blocks of format 5",
+            Outcome::Void => "without effect",
+        }
+    }
+}
+
+/// Judges one case.
+///
+/// # Errors
+/// What E1 to E3 forbid.
+pub(super) fn judge(golden: &Golden, case: &Case) -> Result<Outcome> {
+    let Some(files) = case.apply(golden) else { return Ok(Outcome::Void) };
+    let fs = file_system(&files)?;
+    if wants_repair(case) {
+        check_repair(golden, &file_system(&files)?).with_context(|| format!("repair after {case:?}"))?;
+    }
+    let outcome = read_all(golden, case, &fs, true);
+    if outcome.is_err() && golden.blocks_may_move(case) {
+        return Ok(Outcome::Moved);
+    }
+    let outcome = outcome.with_context(|| format!("{case:?}"))?;
+    if wants_writer(case) {
+        read_all(golden, case, &fs, false).with_context(|| format!("opened for writing, {case:?}"))?;
+    }
+    match &outcome {
+        Outcome::Harmless if golden.blocks_may_move(case) => Ok(Outcome::Moved),
+        Outcome::Harmless if harmless(golden, case).is_none() => bail!("{case:?} goes unnoticed"),
+        _ => Ok(outcome),
+    }
+}
+
+/// Why a damage that nothing finds does no harm.
+fn harmless(golden: &Golden, case: &Case) -> Option<&'static str> {
+    match (FileKind::parse(&case.file), &case.damage) {
+        (None | Some(FileKind::Lock), _) => Some("its bytes mean nothing"),
+        (_, Damage::Duplicate) => Some("no manifest names the copy"),
+        (Some(FileKind::Log(_)), _) if golden.is_crashed() => Some("behind the last sync a log may end anywhere"),
+        (Some(FileKind::Log(_)), Damage::Extend { .. }) => Some("what is behind the end of a log is left out"),
+        (Some(FileKind::Manifest(_)), _)
+            if case.begins_at(&golden.files).is_some_and(|at| at >= golden.closing_edit) =>
+        {
+            Some("a store whose closing was not noted is one that was not closed: all its data are there")
+        }
+        (Some(FileKind::Identity), _) => Some("the manifest has the identity too, with a checksum"),
+        _ => None,
+    }
+}
+
+/// One bit of each byte, and everything that is no flip.
+fn wants_writer(case: &Case) -> bool {
+    !matches!(case.damage, Damage::Flip { bit: 1.., .. } | Damage::Truncate(_))
+        || matches!(case.damage, Damage::Truncate(bytes) if bytes.is_multiple_of(8))
+}
+
+/// A share of the bits and lengths, and everything else.
+fn wants_repair(case: &Case) -> bool {
+    match case.damage {
+        Damage::Flip { byte, bit } => bit == (byte % 8) as u8 && byte.is_multiple_of(5),
+        Damage::Truncate(bytes) => bytes.is_multiple_of(40),
+        _ => true,
+    }
+}
+
+/// Opens the store and reads everything by every way (E1).
+fn read_all(golden: &Golden, case: &Case, fs: &MemFs, read_only: bool) -> Result<Outcome> {
+    let opened = golden.options(fs).read_only(read_only).create_if_missing(false).open(DIRECTORY);
+    let db = match opened {
+        Ok(db) => db,
+        Err(error) => return check_error(&error).map(|()| Outcome::Refused),
+    };
+    let mut met = false;
+    let lost_the_end = case.file.ends_with(".log") && !matches!(case.damage, Damage::Flip { .. });
+    let mut differs = None;
+    for state in golden.allowed(lost_the_end).iter().rev() {
+        met = false;
+        match agrees(&db, state, golden, &mut met) {
+            Ok(()) => {
+                differs = None;
+                break;
+            }
+            Err(how) => differs = differs.or(Some(how)),
+        }
+    }
+    if let Some(how) = differs {
+        return Err(how);
+    }
+    match db.verify() {
+        Err(error) => {
+            check_error(&error)?;
+            Ok(if met { Outcome::MetByRead } else { Outcome::MetByVerify })
+        }
+        Ok(_) => {
+            ensure!(!met, "a read fails, but verify finds nothing");
+            Ok(Outcome::Harmless)
+        }
+    }
+}
+
+/// Whether every answer is that of `state` or an error.
+fn agrees(db: &Db, state: &Rows, golden: &Golden, met: &mut bool) -> Result<()> {
+    let mut failed = |error: &Error| -> Result<()> {
+        *met = true;
+        check_error(error)
+    };
+    for name in FAMILIES {
+        let family = match db.column_families().iter().any(|found| found == name) {
+            true => db.column_family(name)?,
+            false => bail!("family {name} is gone"),
+        };
+        let expected: Vec<(Vec<u8>, Vec<u8>)> = state
+            .iter()
+            .filter(|((of, _), _)| *of == name)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect();
+        for backward in [false, true] {
+            let mut wanted: Box<dyn Iterator<Item = &(Vec<u8>, Vec<u8>)>> =
+                if backward { Box::new(expected.iter().rev()) } else { Box::new(expected.iter()) };
+            let mut found: Box<dyn Iterator<Item = _>> =
+                if backward { Box::new(family.iter().rev()) } else { Box::new(family.iter()) };
+            loop {
+                match found.next() {
+                    None => {
+                        ensure!(wanted.next().is_none(), "family {name}: rows are missing, backward: {backward}");
+                        break;
+                    }
+                    Some(Err(error)) => {
+                        failed(&error)?;
+                        break;
+                    }
+                    Some(Ok(row)) => {
+                        let row = owned(row);
+                        ensure!(Some(&row) == wanted.next(), "family {name}: a wrong row, {}", row.0.escape_ascii());
+                    }
+                }
+            }
+        }
+        let keys: Vec<&Vec<u8>> = golden.keys.iter().collect();
+        let expected = |key: &Vec<u8>| state.get(&(name, key.clone()));
+        for key in &keys {
+            match family.get(key) {
+                Ok(found) => ensure!(
+                    found.as_deref() == expected(key).map(Vec::as_slice),
+                    "family {name}: get of {} is wrong",
+                    key.escape_ascii()
+                ),
+                Err(error) => failed(&error)?,
+            }
+        }
+        match family.multi_get(&keys) {
+            Ok(found) => {
+                for (key, found) in keys.iter().zip(found) {
+                    ensure!(found.as_deref() == expected(key).map(Vec::as_slice), "family {name}: multi_get is wrong");
+                }
+            }
+            Err(error) => failed(&error)?,
+        }
+    }
+    Ok(())
+}
+
+/// An error is of a kind that damage has, and names a file of the store.
+fn check_error(error: &Error) -> Result<()> {
+    let kinds = [ErrorKind::Corruption, ErrorKind::Io, ErrorKind::Unsupported, ErrorKind::InvalidArgument];
+    ensure!(kinds.contains(&error.kind()), "an error of the wrong kind: {error:?}");
+    let names_a_file = error.path().is_some_and(|path| path.starts_with(DIRECTORY));
+    ensure!(names_a_file || error.to_string().contains(DIRECTORY), "an error that names no file: {error:?}");
+    Ok(())
+}
+
+/// E3.
+fn check_repair(golden: &Golden, fs: &MemFs) -> Result<()> {
+    let report = match golden.options(fs).repair(DIRECTORY) {
+        Ok(report) => report,
+        // A byte that says that a later RocksDB wrote the file: not for a repair to throw away.
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+        Err(error) => return Err(error).context("the repair failed"),
+    };
+    let db = golden.options(fs).create_if_missing(false).open(DIRECTORY).context("open after repair")?;
+    db.verify().context("verify after repair")?;
+    let rows = rows(&db)?;
+    for ((family, key), value) in &rows {
+        let was_written = golden.history.contains(&(*family, key.clone(), value.clone()));
+        // Operands of a list may be lost one by one, so it may read as it never did.
+        ensure!(was_written || key == b"list", "{family}: {} was never {}", key.escape_ascii(), value.escape_ascii());
+    }
+    if report.is_sound() && report.moved.is_empty() {
+        ensure!(golden.allowed(true).contains(&rows), "a repair that found nothing left other rows: {report}");
+    }
+    Ok(())
+}
