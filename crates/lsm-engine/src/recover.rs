@@ -11,7 +11,8 @@ use crate::store::Store;
 use crate::{Error, Result};
 use lsm_core::batch::{self, Record};
 use lsm_core::filename::{FileKind, FileNumber};
-use lsm_core::{ColumnFamilyId, Error as CoreError, SeqNo};
+use lsm_core::key::{USER_KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use lsm_core::{ColumnFamilyId, Error as CoreError, Kind, SeqNo};
 use lsm_fs::Fs;
 use lsm_manifest::{State, TableMeta};
 use lsm_memtable::Memtable;
@@ -67,6 +68,7 @@ impl Recovery {
         let families = store.families.load();
         for record in batch::records(bytes)? {
             let Record::Entry(entry) = record? else { continue };
+            check_lengths(entry).map_err(|error| error.in_file(&FileKind::Log(log).path(&store.directory)))?;
             let live = state.families.get(&entry.family).is_some_and(|family| family.log_number <= log);
             if let Some(family) = families.get(&entry.family).filter(|_| live) {
                 self.insert(store, family, entry, seq)?;
@@ -124,6 +126,21 @@ impl Recovery {
         }
         Ok(RecoveredTables { last_seq: self.last_seq, tables: self.tables })
     }
+}
+
+/// RocksDB takes longer keys and values, so a log that holds some may be sound; no table of this store can.
+fn check_lengths(entry: batch::Entry<'_>) -> lsm_core::Result<()> {
+    let is_range = entry.kind == Kind::RangeDeletion;
+    // The end of a range may be the successor of the longest key.
+    let key_bytes_max = USER_KEY_BYTES_MAX + usize::from(is_range);
+    let value_bytes_max = if is_range { key_bytes_max } else { VALUE_BYTES_MAX };
+    let (key_bytes, value_bytes) = (entry.key.len(), entry.value.len());
+    if key_bytes <= key_bytes_max && value_bytes <= value_bytes_max {
+        return Ok(());
+    }
+    Err(CoreError::unsupported(format!(
+        "a key of more than {USER_KEY_BYTES_MAX} or a value of more than {VALUE_BYTES_MAX} bytes ({key_bytes} and {value_bytes})"
+    )))
 }
 
 /// Everything that the logs held, in tables that no manifest names yet.
