@@ -95,6 +95,7 @@ impl Block {
 
     /// Offset of the entry at restart point `index`.
     #[inline]
+    #[expect(clippy::expect_used, reason = "D1 was checked when the block was made")]
     pub(crate) fn restart(&self, index: usize) -> usize {
         let at = self.entries_end() + RESTART_BYTES * index;
         let bytes = self.data[at..].first_chunk::<RESTART_BYTES>().expect("D1: restart offsets lie in the block");
@@ -119,7 +120,7 @@ impl Block {
             }
             key.truncate(entry.shared);
             key.extend_from_slice(entry.key);
-            budget.spend(key.len())?;
+            budget.spend(entry.shared)?;
             entries.push((key.clone(), &self.data[entry.value..entry.end]));
             offset = entry.end;
         }
@@ -169,28 +170,26 @@ impl Block {
     }
 }
 
-/// How many bytes of whole keys may be kept of some bytes on disk (D3).
+/// How many bytes may be put before keys because they share them (D3). What an entry holds itself is no more than
+/// the block, and free.
 pub(crate) struct KeyBudget {
     left: u64,
 }
 
 impl KeyBudget {
-    /// Small blocks may share as they like.
-    const BYTES_MIN: u64 = 8 << 20;
-
     /// For a block that is read once: its writers share next to nothing between keys, or have few of them.
     fn of_block(block_bytes: u64) -> KeyBudget {
-        KeyBudget { left: block_bytes.saturating_mul(2).saturating_add(KeyBudget::BYTES_MIN) }
+        KeyBudget { left: block_bytes.saturating_mul(2).saturating_add(8 << 20) }
     }
 
     /// For the index of a file: long keys may share much, and so may the data compress well.
     pub(crate) fn of_index(file_bytes: u64) -> KeyBudget {
-        KeyBudget { left: file_bytes.saturating_mul(16).saturating_add(KeyBudget::BYTES_MIN) }
+        KeyBudget { left: file_bytes.saturating_mul(16).saturating_add(64 << 20) }
     }
 
-    /// Takes a key of `bytes` bytes out of the budget.
-    pub(crate) fn spend(&mut self, bytes: usize) -> Result<()> {
-        match self.left.checked_sub(bytes as u64) {
+    /// Takes the bytes that a key shares out of the budget.
+    pub(crate) fn spend(&mut self, shared: usize) -> Result<()> {
+        match self.left.checked_sub(shared as u64) {
             Some(left) => self.left = left,
             None => return Err(Error::corruption("keys of a block take many times its size")),
         }

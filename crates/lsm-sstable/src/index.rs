@@ -55,8 +55,9 @@ impl Index {
         let (mut key, mut previous) = (Vec::new(), None);
         while !decoder.is_empty() {
             let offset = entries.len() - decoder.rest().len();
-            let handle = next_entry(&mut decoder, format, &mut key, previous).ok_or_else(|| damaged_entry(offset))?;
-            budget.spend(key.len())?;
+            let entry = next_entry(&mut decoder, format, &mut key, previous).ok_or_else(|| damaged_entry(offset))?;
+            let (handle, shared) = entry;
+            budget.spend(shared)?;
             self.push(&key, handle, format)?;
             previous = Some(handle);
         }
@@ -185,13 +186,13 @@ fn prefix_of(bytes: &[u8]) -> u64 {
     }
 }
 
-/// Reads one entry; its key replaces the one before in `key`.
+/// Reads one entry; its key replaces the one before in `key`. Returns its handle, and how much the keys share.
 fn next_entry(
     decoder: &mut Decoder<'_>,
     format: IndexFormat,
     key: &mut Vec<u8>,
     previous: Option<BlockHandle>,
-) -> Option<BlockHandle> {
+) -> Option<(BlockHandle, usize)> {
     let shared = decoder.varint32()? as usize;
     let unshared = decoder.varint32()? as usize;
     let value_bytes = if format.value_delta { None } else { Some(decoder.varint32()? as usize) };
@@ -202,7 +203,8 @@ fn next_entry(
     key.extend_from_slice(decoder.bytes(unshared)?);
     if let Some(value_bytes) = value_bytes {
         // Whatever follows the handle (a first key) is not needed.
-        return BlockHandle::decode(&mut Decoder::new(decoder.bytes(value_bytes)?));
+        let handle = BlockHandle::decode(&mut Decoder::new(decoder.bytes(value_bytes)?))?;
+        return Some((handle, shared));
     }
     let handle = match shared {
         0 => BlockHandle::decode(decoder)?,
@@ -215,7 +217,7 @@ fn next_entry(
     if format.first_keys {
         decoder.length_prefixed()?;
     }
-    Some(handle)
+    Some((handle, shared))
 }
 
 #[cfg(test)]
