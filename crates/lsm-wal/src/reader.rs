@@ -21,7 +21,7 @@ use std::sync::Arc;
 use lsm_core::filename::FileNumber;
 use lsm_core::{Error, ReadAt, Result};
 
-use crate::format::{BLOCK_BYTES, Expected, Framing, LEGACY_HEADER_BYTES, Parsed, Part, offset_in_block, parse};
+use crate::format::{BLOCK_BYTES, Expected, Framing, Parsed, Part, offset_in_block, parse};
 use crate::window::Window;
 use crate::writer::roll;
 
@@ -127,6 +127,10 @@ enum Cause {
 /// How many bytes searches may check in vain, as a multiple of the file (R4). Random bytes take about 16, small
 /// integers in an array about 128.
 const SEARCH_FACTOR: u64 = 512;
+
+/// What a look at a place costs, in bytes checked: a file full of headers with nothing behind them would else keep a
+/// search busy for seconds per megabyte.
+const LOOK_BYTES: u64 = 64;
 
 impl RecordReader {
     /// Starts at the front of `source`, whose present size counts. Errors name `file`.
@@ -265,7 +269,7 @@ impl RecordReader {
                 Step::Record { offset, end, body, .. } => return Ok(Some((offset, end, body))),
                 Step::Stop { at, cause } => {
                     let checked_last = if let Cause::Bad { skip: Some(bytes), .. } = cause { bytes } else { 0 };
-                    self.searched += at - candidate + checked_last as u64 + LEGACY_HEADER_BYTES as u64;
+                    self.searched += at - candidate + checked_last as u64 + LOOK_BYTES;
                     self.searched += self.window.bytes_read() - read_before;
                 }
             }
