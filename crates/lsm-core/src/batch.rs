@@ -195,6 +195,7 @@ impl WriteBatch {
     }
 
     /// The records in the order they were added.
+    #[expect(clippy::expect_used, reason = "B1: not bytes from disk")]
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         Records { decoder: Decoder::new(&self.bytes[HEADER_BYTES..]) }
             .map(|record| record.expect("B1: a batch is well formed"))
@@ -335,6 +336,7 @@ fn header_seq(bytes: &[u8]) -> Option<SeqNo> {
     SeqNo::checked(Decoder::new(bytes).fixed64()?)
 }
 
+#[expect(clippy::expect_used, reason = "B1, or the length was checked before")]
 fn header_count(bytes: &[u8]) -> u32 {
     Decoder::new(&bytes[COUNT_OFFSET..]).fixed32().expect("B1: a batch has a header")
 }

@@ -47,6 +47,7 @@ pub fn put_varsigned64(out: &mut Vec<u8>, value: i64) {
 ///
 /// # Panics
 /// When `bytes` is 4 GiB or longer.
+#[expect(clippy::expect_used, reason = "what is written, not what is read")]
 pub fn put_length_prefixed(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint32(out, u32::try_from(bytes.len()).expect("a length fits 32 bits"));
     out.extend_from_slice(bytes);

@@ -3,6 +3,8 @@
 //! Names are built from numbers by the functions here and nowhere else, so nothing read from disk can
 //! name a file outside the directory.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -267,6 +267,7 @@ pub fn user_key(internal_key: &[u8]) -> &[u8] {
 
 /// The trailer of an encoded internal key (K3).
 #[inline]
+#[expect(clippy::expect_used, reason = "K3: whoever reads keys from disk has checked them")]
 pub fn trailer(internal_key: &[u8]) -> u64 {
     let (_, last) = internal_key.split_last_chunk::<TRAILER_BYTES>().expect("K3: an internal key has a trailer");
     u64::from_le_bytes(*last)

@@ -18,6 +18,10 @@
 //! | [`read_at`] | anything that reads at an offset |
 //! | [`error`] | the errors every layer can return |
 
+// Bytes from disk never panic; each place that may, for a defect of ours, says why.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::unreachable))]
+
 pub mod batch;
 pub mod checksum;
 pub mod coding;

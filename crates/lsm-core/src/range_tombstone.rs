@@ -69,6 +69,7 @@ impl RangeTombstones {
         set
     }
 
+    #[expect(clippy::expect_used, reason = "T1: `new` has made the boundaries of these tombstones")]
     fn insert(&mut self, tombstone: &RangeTombstone, leaves: usize) {
         let position = |key: &Vec<u8>| self.boundaries.binary_search(key).expect("T1: starts and ends are boundaries");
         let mut left = position(&tombstone.start) + leaves;

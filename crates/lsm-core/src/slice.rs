@@ -35,6 +35,7 @@ const _: () = assert!(size_of::<Slice>() == 24);
 
 impl Slice {
     /// Copies `bytes`.
+    #[expect(clippy::expect_used, reason = "neither a batch nor a block of 4 GiB gets this far")]
     pub fn copy_from(bytes: &[u8]) -> Slice {
         match Slice::inline(bytes) {
             Some(slice) => slice,

@@ -192,6 +192,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     ///
     /// # Panics
     /// When the cursor is not valid.
+    #[expect(clippy::panic, reason = "C2: a call on a cursor that is not valid is a defect")]
     pub fn key(&self) -> &[u8] {
         match self.value {
             Value::None => panic!("C2: the cursor is valid"),
@@ -204,6 +205,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     ///
     /// # Panics
     /// When the cursor is not valid.
+    #[expect(clippy::panic, reason = "C2: a call on a cursor that is not valid is a defect")]
     pub fn value(&self) -> &[u8] {
         match &self.value {
             Value::None => panic!("C2: the cursor is valid"),
@@ -216,6 +218,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     ///
     /// # Panics
     /// When the cursor is not valid.
+    #[expect(clippy::panic, reason = "C2: a call on a cursor that is not valid is a defect")]
     pub fn value_slice(&self) -> Slice {
         match &self.value {
             Value::None => panic!("C2: the cursor is valid"),

@@ -8,6 +8,8 @@
 //!     has; nothing else is followed.
 //! C2. The manifest and its directory entry are durable before `CURRENT` names it.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -12,6 +12,8 @@
 //! E3. Decoding allocates no more than a constant times the bytes it was given.
 //! E4. An encoded edit does not end in a zero: zeros at the end of a record mean that its end was never written.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::sync::Arc;
 
 use lsm_core::coding::{put_length_prefixed, put_varint32, put_varint64};

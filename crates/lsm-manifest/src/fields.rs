@@ -3,6 +3,8 @@
 //! A thin layer over [`Decoder`]: same bounds checks, but "cut short" becomes a `Corruption` that says what
 //! was being read and at which byte of the record.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use lsm_core::coding::Decoder;
 use lsm_core::key::{InternalKey, Kind, ParsedKey, SeqNo, TRAILER_BYTES, kind_byte};
 use lsm_core::{Error, Result};
@@ -87,8 +89,8 @@ impl<'a> Fields<'a> {
     /// read is refused here, before anyone opens it.
     pub(crate) fn internal_key(&mut self, name: &str) -> Result<InternalKey> {
         let bytes = self.length_prefixed(name)?;
-        if ParsedKey::parse(bytes).is_some() {
-            return Ok(InternalKey::from_encoded(bytes).expect("K3: parse checked the trailer"));
+        if let Some(key) = ParsedKey::parse(bytes).and_then(|_| InternalKey::from_encoded(bytes)) {
+            return Ok(key);
         }
         if bytes.len() < TRAILER_BYTES {
             return Err(Error::corruption(format!("{name} has {} bytes, fewer than a trailer", bytes.len())));
@@ -101,7 +103,7 @@ impl<'a> Fields<'a> {
     }
 
     fn position(&self) -> usize {
-        self.bytes - self.decoder.rest().len()
+        self.bytes.saturating_sub(self.decoder.rest().len())
     }
 }
 

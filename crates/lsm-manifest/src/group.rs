@@ -42,6 +42,7 @@ impl Group {
 }
 
 /// Marks `edits` as one group; a single edit needs no mark.
+#[expect(clippy::expect_used, reason = "what is written, not what is read")]
 pub(crate) fn mark(edits: &mut [VersionEdit]) {
     if edits.len() > 1 {
         for (remaining, edit) in edits.iter_mut().rev().enumerate() {

@@ -3,6 +3,8 @@
 //! RocksDB tells stores apart by it. The manifest holds the id too; where both have one, the manifest's counts, for
 //! its records have checksums and `IDENTITY` has none.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;

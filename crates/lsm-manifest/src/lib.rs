@@ -43,6 +43,10 @@
 //! # }
 //! ```
 
+// Bytes from disk never panic; each place that may, for a defect of ours, says why.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::unreachable))]
+
 mod current;
 mod draft;
 mod edit;

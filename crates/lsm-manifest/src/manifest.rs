@@ -163,6 +163,7 @@ impl Manifest {
 
     /// `edits` as they are written: marked as a group, and with the counters in the first one, by which the reader
     /// knows where an append begins (L2 of `tail.rs`).
+    #[expect(clippy::expect_used, reason = "callers inside this file bring edits")]
     fn complete(&self, mut edits: Vec<VersionEdit>) -> Vec<VersionEdit> {
         let in_tables = edits.iter().flat_map(|edit| &edit.added).map(|(_, table)| table.largest_seq);
         let last_seq = edits.iter().filter_map(|edit| edit.last_seq).chain(in_tables).max();
@@ -213,6 +214,10 @@ fn write_fresh(
     Ok((records, state))
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "an output takes bytes in memory; what goes wrong later shows when it delivers them"
+)]
 fn frame(records: &mut RecordWriter<Output>, edits: &[VersionEdit]) {
     for edit in edits {
         records.append(&edit.encode()).expect("an output takes bytes in memory");

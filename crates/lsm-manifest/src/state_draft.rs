@@ -167,6 +167,7 @@ impl StateDraft {
     ///
     /// # Errors
     /// `Corruption` for a breach of S2.
+    #[expect(clippy::expect_used, reason = "T2: holds whatever the edits were")]
     pub(crate) fn finish(mut self) -> Result<State> {
         for (id, draft) in self.versions {
             let family = self.state.families.get_mut(&id).expect("T2: a dropped family has no draft");

@@ -8,6 +8,8 @@
 //!     understood ([`MUST_UNDERSTAND`]); it is never dropped.
 //! F2. What is returned has passed [`TableMeta::check`].
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use lsm_core::coding::{put_length_prefixed, put_varint32, put_varint64};
 use lsm_core::filename::FileNumber;
 use lsm_core::key::{InternalKey, SeqNo};

@@ -44,6 +44,7 @@ impl BlockBuilder {
     }
 
     /// Appends lengths and key, and returns how many bytes the key shares with the one before.
+    #[expect(clippy::expect_used, reason = "what is written, not what is read")]
     fn add_key(&mut self, key: &[u8], value_bytes: Option<usize>) -> usize {
         let at_restart = self.entries == 0 || self.entries_since_restart == self.restart_interval;
         let shared = match at_restart {

@@ -101,6 +101,7 @@ impl BloomFilter {
 
     /// Whether a key with this hash may have been added (B1).
     #[inline]
+    #[expect(clippy::expect_used, reason = "whole lines were counted when the filter was read")]
     pub(crate) fn may_contain(&self, hash: u64) -> bool {
         match self.answer {
             Answer::Maybe => true,

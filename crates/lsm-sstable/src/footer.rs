@@ -46,6 +46,7 @@ pub(crate) struct Footer {
 
 impl Footer {
     /// The bytes of this footer, which lies at `offset`.
+    #[expect(clippy::expect_used, reason = "what is written, not what is read")]
     pub(crate) fn encode(&self, offset: u64) -> [u8; FOOTER_BYTES] {
         let mut footer = [0; FOOTER_BYTES];
         footer[0] = self.checksum.kind as u8;
@@ -111,7 +112,7 @@ impl Footer {
         let mark = decoder.bytes(EXTENDED_MARK.len());
         let fields = (decoder.fixed32(), decoder.fixed32(), decoder.fixed32());
         let (Some(stored), Some(context), Some(metaindex_bytes)) = fields else {
-            unreachable!("the range has 40 bytes")
+            return Err(Error::corruption("footer is cut"));
         };
         if mark != Some(&EXTENDED_MARK) || context == 0 || decoder.rest().iter().any(|&byte| byte != 0) {
             return Err(Error::corruption(format!("footer is not one of format version {format_version}")));
@@ -129,7 +130,8 @@ impl Footer {
 }
 
 fn version_of(footer: &[u8; FOOTER_BYTES]) -> Result<u32> {
-    let (rest, magic) = footer.split_last_chunk::<MAGIC_BYTES>().expect("a footer has 53 bytes");
+    let cut = || Error::corruption("footer is cut");
+    let (rest, magic) = footer.split_last_chunk::<MAGIC_BYTES>().ok_or_else(cut)?;
     match u64::from_le_bytes(*magic) {
         MAGIC => {}
         0xdb47_7524_8b80_fb57 => return Err(Error::unsupported("LevelDB table or format version 0")),

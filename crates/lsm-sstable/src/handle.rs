@@ -5,6 +5,8 @@
 //! on disk   = payload[bytes], compression type u8, checksum fixed32
 //! ```
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use lsm_core::coding::{Decoder, put_varint64};
 
 /// Compression type and checksum behind every block.

@@ -46,6 +46,10 @@
 //! | `source`, `open`, `table`, `table_cursor`, `verify` | reading one |
 //! | `salvage` | what is left of a damaged one |
 
+// Bytes from disk never panic; each place that may, for a defect of ours, says why.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::unreachable))]
+
 mod block;
 mod block_builder;
 mod block_cursor;

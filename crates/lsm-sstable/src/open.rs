@@ -3,6 +3,8 @@
 //! Everything but the data blocks is read, verified and decoded here, so that what follows can rely on it.
 //! Features that this store does not have are refused here where the metadata shows them.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::sync::Arc;
 
 use lsm_core::coding::Decoder;

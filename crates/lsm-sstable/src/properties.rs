@@ -7,6 +7,8 @@
 //! # Invariants
 //! R1. A property that is not known here is kept in `other` and written back as it was.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use std::collections::BTreeMap;
 
 use lsm_core::coding::{Decoder, put_varint64};

@@ -73,9 +73,9 @@ impl BlockSource {
     ) -> Result<Vec<u8>> {
         let mut read = || -> Result<Vec<u8>> {
             let mut stored = self.stored(handle, window)?;
-            let (payload, trailer) = stored.split_at(handle.bytes as usize);
-            let (kind, checksum) = (trailer[0], trailer[1..].first_chunk::<4>().expect("a trailer has 5 bytes"));
-            let covered = &stored[..payload.len() + 1];
+            let cut = || Error::corruption("block is cut");
+            let (covered, checksum) = stored.split_last_chunk::<4>().ok_or_else(cut)?;
+            let (&kind, payload) = covered.split_last().ok_or_else(cut)?;
             self.checksum.verify(handle.offset, covered, u32::from_le_bytes(*checksum))?; // S1
             match kind {
                 STORED => {

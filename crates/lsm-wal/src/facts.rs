@@ -19,6 +19,8 @@
 //! A1. A watermark says no more than what a sync that returned `Ok` made durable.
 //! A2. `LogData` that is not exactly one known fact is someone else's and is ignored.
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
 use lsm_core::batch::{HEADER_BYTES, Record, records};
 use lsm_core::coding::{Decoder, put_fixed32, put_length_prefixed, put_varint64};
 use lsm_core::filename::FileNumber;
@@ -128,7 +130,7 @@ impl Watermark {
 
     /// The bytes that [`Watermark::encode_entry`] wrote.
     pub(crate) fn entry_bytes(entry: &WriteBatch) -> &[u8] {
-        &entry.as_bytes()[HEADER_BYTES..]
+        entry.as_bytes().get(HEADER_BYTES..).unwrap_or_default()
     }
 
     /// The last watermark in an encoded batch.

@@ -37,6 +37,10 @@
 //!
 //! The active log and its replay are shown at [`Wal`].
 
+// Bytes from disk never panic; each place that may, for a defect of ours, says why.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::unreachable))]
+
 mod chain;
 mod facts;
 mod format;

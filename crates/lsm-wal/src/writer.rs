@@ -80,6 +80,7 @@ impl Framer {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "W1: what is written, not what is read")]
     fn seal(&mut self, part: Part, header: &mut [u8], payload: &[u8]) {
         let crc = crc32c_append(self.header_crcs[part as usize - Part::Full as usize], payload);
         let length = u16::try_from(payload.len()).expect("W1: a fragment fits its block");
