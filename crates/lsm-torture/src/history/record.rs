@@ -31,10 +31,22 @@ pub(crate) struct Record {
     /// The last write that survives the end of the process.
     pub(crate) buffered: SeqNo,
     pub(crate) slots: [Slot; SLOTS],
+    /// Copies that were made, and are there whatever comes.
+    pub(crate) checkpoints: Vec<Checkpoint>,
     next_id: u32,
     written: u64,
     /// Puts of a key since the last single deletion; 2 where none is allowed any more.
     puts: BTreeMap<(usize, u8), usize>,
+}
+
+/// A copy of the store.
+#[derive(Clone)]
+pub(crate) struct Checkpoint {
+    pub(crate) path: String,
+    /// The state that it holds.
+    pub(crate) at: SeqNo,
+    /// The families that were there.
+    pub(crate) slots: [Slot; SLOTS],
 }
 
 /// A change as the store is asked for it.
@@ -55,6 +67,7 @@ impl Record {
             synced: SeqNo::ZERO,
             buffered: SeqNo::ZERO,
             slots,
+            checkpoints: Vec::new(),
             next_id: 1,
             written: 0,
             puts: BTreeMap::new(),
@@ -149,6 +162,11 @@ impl Record {
     /// What is there of a key.
     pub(crate) fn get(&self, slot: usize, key: &[u8], at: SeqNo) -> Option<Vec<u8>> {
         self.model.get_at(self.slots[slot].id, key, at)
+    }
+
+    /// Whether two states look alike.
+    pub(crate) fn same(&self, one: SeqNo, other: SeqNo) -> bool {
+        one == other || (0..SLOTS).all(|slot| self.all(slot, one) == self.all(slot, other))
     }
 
     /// What is there of a family.

@@ -1,6 +1,7 @@
 //! What a crash left: opened, and found to be a state that it may be.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use lsm_core::SeqNo;
@@ -10,7 +11,8 @@ use lsm_fs::Fs;
 use super::STORE;
 use super::answers::{Entries, check_family, entries};
 use super::op::SLOTS;
-use super::record::{Record, family_name};
+use super::record::{Checkpoint, Record, family_name};
+use super::setting::Setting;
 use super::world::family;
 
 /// Which state of the record an opened store holds, from `floor` on: the same one over all families, whole
@@ -66,6 +68,17 @@ pub(crate) fn settle_slots(db: &Db, record: &mut Record) {
         let exists = names.iter().any(|name| name == family_name(slot));
         (record.slots[slot].may_exist, record.slots[slot].must_exist) = (exists, exists);
     }
+}
+
+/// A copy holds the state that it was made of.
+pub(crate) fn check_checkpoint(copy: &Checkpoint, record: &Record, setting: &Setting, fs: Arc<dyn Fs>) -> Result<()> {
+    let opened = setting.options(fs, Arc::default()).read_only(true).open(&copy.path);
+    let mut of_then = record.clone();
+    of_then.slots = copy.slots;
+    let found =
+        state_of(&opened.context("open a checkpoint")?, &of_then, copy.at).with_context(|| copy.path.clone())?;
+    ensure!(of_then.same(found, copy.at), "{} holds the state at {found}, not that at {}", copy.path, copy.at);
+    Ok(())
 }
 
 /// A store that was just opened leaves no file that nothing refers to.

@@ -15,7 +15,7 @@ use super::fates;
 use crate::history::STORE;
 use crate::history::record::Record;
 use crate::history::setting::Setting;
-use crate::history::survivor::{check_files, state_of};
+use crate::history::survivor::{check_checkpoint, check_files, state_of};
 
 /// How deep recoveries are crashed.
 const DEPTH_MAX: usize = 3;
@@ -28,6 +28,9 @@ const POINTS_ONE_IN: [usize; DEPTH_MAX] = [2, 6, 12];
 
 /// Of so many recovered stores one is verified.
 const VERIFIED_ONE_IN: usize = 16;
+
+/// Of so many checkpoints one is opened.
+const COPIES_ONE_IN: usize = 8;
 
 /// What is to be recovered and what was promised.
 #[derive(Clone, Copy)]
@@ -60,6 +63,11 @@ pub(in crate::lanes) fn check(memory: MemFs, recovery: &Recovery<'_>, choices: &
     if choices.one_in(VERIFIED_ONE_IN) {
         db.verify().context("verify")?;
     }
+    for copy in &recovery.record.checkpoints {
+        if choices.one_in(COPIES_ONE_IN) {
+            check_checkpoint(copy, recovery.record, recovery.setting, Arc::new(memory.clone()))?;
+        }
+    }
     // Once it was opened, what is there stays there, whatever comes.
     let fate =
         *choices.pick(&[None, Some(Crash::KeepAll), Some(Crash::DropUnsynced), Some(Crash::Random(choices.seed()))]);
@@ -76,7 +84,10 @@ pub(in crate::lanes) fn check(memory: MemFs, recovery: &Recovery<'_>, choices: &
     };
     let again = open(recovery.setting, Arc::new(left.clone())).context("the second open")?;
     let second = state_of(&again, recovery.record, SeqNo::ZERO).context("the second open")?;
-    ensure!(second == state, "the first open found the state at {state}, the second one that at {second}");
+    ensure!(
+        recovery.record.same(second, state),
+        "the first open found the state at {state}, the second one that at {second}"
+    );
     // The first one leaves files alone when the manifest had a torn end.
     check_files(&again, &left)?;
     Ok(counted)
