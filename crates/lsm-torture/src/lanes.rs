@@ -9,10 +9,5 @@ use crate::lane::Lane;
 
 /// All lanes.
 pub(crate) fn all() -> Vec<Box<dyn Lane>> {
-    vec![
-        Box::new(crash::Crash),
-        Box::new(faults::Faults),
-        Box::new(damage::Damage),
-        Box::new(model::Model),
-    ]
+    vec![Box::new(crash::Crash), Box::new(faults::Faults), Box::new(damage::Damage), Box::new(model::Model)]
 }
