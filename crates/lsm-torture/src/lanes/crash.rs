@@ -18,6 +18,7 @@ mod scenarios;
 mod witness;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lsm_engine::SegmentAccess;
@@ -69,6 +70,11 @@ impl Lane for Crash {
 
     fn seeds(&self) -> u64 {
         2 * SCENARIOS.len() as u64 + RANDOM_SEEDS
+    }
+
+    /// A step is many recoveries, and the machine may be busy.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     fn run(&self, seed: u64, steps: &mut Steps) -> Result<()> {

@@ -5,6 +5,8 @@
 //! answers, so they agree with each other. Power cuts keep what their seed says of what was not synced, which
 //! differs from setting to setting; the model is then taken back to the state that was found.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use lsm_testkit::Choices;
 
@@ -50,6 +52,11 @@ impl Lane for Model {
 
     fn seeds(&self) -> u64 {
         MIXES.len() as u64
+    }
+
+    /// A step is a whole history, and the machine may be busy.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     fn run(&self, seed: u64, steps: &mut Steps) -> Result<()> {
