@@ -22,6 +22,10 @@ use crate::meta::TABLE_NUMBER_MAX;
 use crate::state::{Family, State};
 use crate::version::Version;
 
+/// Most families of a store. Each takes a few bytes of a manifest, and a write buffer as soon as the store is opened:
+/// a manifest of a megabyte could ask for more mappings than the system gives to a process.
+const FAMILIES_MAX: usize = 10_000;
+
 /// A state and the versions of it that have changed.
 #[derive(Debug)]
 pub(crate) struct StateDraft {
@@ -64,6 +68,9 @@ impl StateDraft {
     fn add_family(&mut self, edit: &VersionEdit, name: &str) -> Result<()> {
         let id = edit.family;
         refuse_tables(edit)?;
+        if self.state.families.len() >= FAMILIES_MAX {
+            return Err(Error::unsupported(format!("more than {FAMILIES_MAX} column families")));
+        }
         if let Some(family) = self.state.families.get(&id) {
             return Err(Error::corruption(format!(
                 "an edit adds column family {} as {name:?}, it is there as {:?}",
@@ -236,6 +243,17 @@ mod tests {
     fn wal(number: u64, synced_bytes: Option<u64>) -> VersionEdit {
         let wal_additions = vec![WalAddition { number: FileNumber(number), synced_bytes }];
         VersionEdit { wal_additions, ..VersionEdit::default() }
+    }
+
+    /// A manifest of a megabyte can name 40,000 of them, and each gets a write buffer when the store is opened.
+    #[test]
+    fn more_families_than_anyone_has_are_refused() {
+        let add = |id: usize| add_family(id as u32, &id.to_string());
+        let most: Vec<_> = (1..FAMILIES_MAX).map(add).collect();
+        let state = State::new("id").apply(&most).unwrap();
+        let error = state.apply(&[add(FAMILIES_MAX)]).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert!(state.apply(&[drop_family(1), add(FAMILIES_MAX)]).is_ok());
     }
 
     /// Default family with table 1, family 3 `cities` with table 2, sequences up to 50, files below 10.
