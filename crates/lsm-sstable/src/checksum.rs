@@ -4,7 +4,7 @@
 //! block's offset is added to each checksum: a valid block that was read from the wrong place, or from
 //! another table, does not pass.
 
-use lsm_core::checksum::masked_crc32c;
+use lsm_core::checksum::{crc32c_append, mask, masked_crc32c};
 use lsm_core::{Error, Result};
 use twox_hash::{XxHash3_64, XxHash32, XxHash64};
 
@@ -72,6 +72,24 @@ impl BlockChecksum {
         self.kind.of(bytes).wrapping_add(self.modifier(offset))
     }
 
+    /// Bytes of the shortest front of `bytes`, which lie at `offset`, behind which its checksum stands.
+    pub(crate) fn first_fit(&self, offset: u64, bytes: &[u8]) -> Option<usize> {
+        let mut crc = 0;
+        (1..bytes.len()).find(|&covered| {
+            let (front, behind) = bytes.split_at(covered);
+            let computed = match self.kind {
+                // What this crate writes, byte by byte: all fronts one after the other take the square of the time.
+                ChecksumKind::Crc32c => {
+                    crc = crc32c_append(crc, &front[covered - 1..]);
+                    mask(crc)
+                }
+                kind => kind.of(front),
+            };
+            let stored = behind.first_chunk::<4>().map(|stored| u32::from_le_bytes(*stored));
+            stored == Some(computed.wrapping_add(self.modifier(offset)))
+        })
+    }
+
     fn modifier(&self, offset: u64) -> u32 {
         match self.context {
             0 => 0,
@@ -102,6 +120,20 @@ mod tests {
         assert!(here.verify(4096, b"block\0", stored).is_ok());
         assert!(here.verify(8192, b"block\0", stored).unwrap_err().is_corruption());
         assert!(elsewhere.verify(4096, b"block\0", stored).unwrap_err().is_corruption());
+    }
+
+    #[test]
+    fn the_shortest_front_that_fits_is_found_under_every_kind() {
+        for (kind, context) in [1, 2, 3, 4].map(|kind| (ChecksumKind::from_byte(kind).unwrap(), 77 * u32::from(kind))) {
+            let checksum = BlockChecksum { kind, context };
+            let bytes: Vec<u8> = (0..300_u32).map(|at| (at * at % 251) as u8).collect();
+            for covered in [1, 2, 100, 290] {
+                let stored = checksum.of(4096, &bytes[..covered]).to_le_bytes();
+                let block = [&bytes[..covered], &stored, b"and more"].concat();
+                assert_eq!(checksum.first_fit(4096, &block), Some(covered), "{kind:?}");
+                assert_eq!(checksum.first_fit(4096, &block[..covered + 3]), None, "{kind:?}");
+            }
+        }
     }
 
     #[test]

@@ -189,10 +189,5 @@ fn walk(opening: &Opening, report: &SalvageReport) -> Result<Vec<BlockHandle>> {
 fn walked_block(opening: &Opening, offset: u64, end: u64) -> Result<Option<u64>> {
     let mut bytes = vec![0; end.saturating_sub(offset).min(WALKED_BLOCK_BYTES_MAX) as usize];
     opening.source.read(offset, &mut bytes)?;
-    let checksum = &opening.source.checksum;
-    let fits = |&covered: &usize| {
-        let stored = bytes[covered..].first_chunk::<4>();
-        stored.is_some_and(|stored| checksum.verify(offset, &bytes[..covered], u32::from_le_bytes(*stored)).is_ok())
-    };
-    Ok((1..bytes.len()).find(fits).map(|covered| covered as u64 - 1))
+    Ok(opening.source.checksum.first_fit(offset, &bytes).map(|covered| covered as u64 - 1))
 }
