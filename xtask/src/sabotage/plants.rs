@@ -69,6 +69,20 @@ pub(crate) const PLANTS: &[Plant] = &[
         plant: "younger.map_or(view.active_log, |_| view.active_log)",
         caught_by: Lane("crash"),
     },
+    Plant {
+        name: "inputs-removed-before-edit",
+        file: "crates/lsm-engine/src/compact.rs",
+        find: "        let made: Vec<_> = edit.added",
+        plant: "        let doomed: Vec<_> = plan.tables().map(|(_, table)| Arc::clone(table)).collect();\n        if !plan.trivial_move {\n            self.discard(&doomed);\n        }\n        let made: Vec<_> = edit.added",
+        caught_by: Lane("crash"),
+    },
+    Plant {
+        name: "batch-split-over-records",
+        file: "crates/lsm-engine/src/commit.rs",
+        find: "                    let position = writer.wal.append(batch.as_bytes())?;",
+        plant: "                    let mut seq = first;\n                    let mut position = None;\n                    for entry in entries(batch) {\n                        let mut one = WriteBatch::new();\n                        match entry.kind {\n                            lsm_core::Kind::Value => one.put(entry.family, entry.key, entry.value),\n                            lsm_core::Kind::Deletion => one.delete(entry.family, entry.key),\n                            lsm_core::Kind::SingleDeletion => one.single_delete(entry.family, entry.key),\n                            lsm_core::Kind::Merge => one.merge(entry.family, entry.key, entry.value),\n                            lsm_core::Kind::RangeDeletion => one.delete_range(entry.family, entry.key, entry.value),\n                        }\n                        one.set_seq(seq);\n                        seq = seq.plus(1);\n                        position = Some(writer.wal.append(one.as_bytes())?);\n                    }\n                    let position = position.expect(\"not empty\");",
+        caught_by: Lane("crash"),
+    },
     // What fails is said, and not tried again.
     Plant {
         name: "failed-directory-sync-not-latched",
@@ -84,7 +98,21 @@ pub(crate) const PLANTS: &[Plant] = &[
         plant: "sync()",
         caught_by: Test("-p lsm-fs --lib"),
     },
+    Plant {
+        name: "refused-write-inserted",
+        file: "crates/lsm-engine/src/commit.rs",
+        find: "        if delivered.is_ok() {",
+        plant: "        if delivered.is_ok() || batch.count() > 0 {",
+        caught_by: Lane("faults"),
+    },
     // What is read is what was written.
+    Plant {
+        name: "range-end-included",
+        file: "crates/lsm-engine/src/range.rs",
+        find: "        Bound::Excluded(key) => Some(key.to_vec()),",
+        plant: "        Bound::Excluded(key) => Some(successor(key)),",
+        caught_by: Lane("model"),
+    },
     Plant {
         name: "snapshot-ignored-by-flush",
         file: "crates/lsm-engine/src/flush.rs",
@@ -141,6 +169,41 @@ pub(crate) const PLANTS: &[Plant] = &[
         find: "        if computed == stored {",
         plant: "        if computed == stored || offset < u64::MAX {",
         caught_by: Lane("damage"),
+    },
+    Plant {
+        name: "table-identity-ignored",
+        file: "crates/lsm-engine/src/tables.rs",
+        find: "if self.meta.identity != 0 && properties.identity() != Some(self.meta.identity) {",
+        plant: "if self.meta.identity != 0 && properties.identity().is_none() {",
+        caught_by: Lane("damage"),
+    },
+    Plant {
+        name: "manifest-facts-of-the-log-ignored",
+        file: "crates/lsm-manifest/src/recover.rs",
+        find: "    if number < state.manifest {\n        return Ok(());",
+        plant: "    if number <= state.manifest {\n        return Ok(());",
+        caught_by: Lane("damage"),
+    },
+    Plant {
+        name: "size-of-table-not-compared",
+        file: "crates/lsm-engine/src/open.rs",
+        find: "Ok(metadata) if metadata.bytes != table.bytes => {",
+        plant: "Ok(metadata) if metadata.bytes == u64::MAX => {",
+        caught_by: Lane("damage"),
+    },
+    Plant {
+        name: "links-are-followed",
+        file: "crates/lsm-fs/src/os.rs",
+        find: "OpenOptions::new().read(true).custom_flags(flags(OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)).open(path)?;",
+        plant: "OpenOptions::new().read(true).custom_flags(flags(OFlag::O_NONBLOCK)).open(path)?;",
+        caught_by: Test("-p lsm-fs --test fs"),
+    },
+    Plant {
+        name: "files-readable-by-all",
+        file: "crates/lsm-fs/src/os.rs",
+        find: "const FILE_MODE: u32 = 0o600;",
+        plant: "const FILE_MODE: u32 = 0o644;",
+        caught_by: Test("-p lsm-fs --test fs"),
     },
     Plant {
         name: "record-checksum-ignored",
