@@ -46,7 +46,7 @@ impl Compression {
 }
 
 /// The type byte of a block that is stored as it is.
-pub(crate) const STORED: u8 = 0;
+pub const STORED: u8 = 0;
 const SNAPPY: u8 = 1;
 const ZLIB: u8 = 2;
 const LZ4: u8 = 4;

@@ -45,6 +45,7 @@
 //! | `output`, `builder` | writing a table |
 //! | `source`, `open`, `table`, `table_cursor`, `verify` | reading one |
 //! | `salvage` | what is left of a damaged one |
+//! | `raw` | tables that no builder writes, for tests |
 
 // Bytes from disk never panic; each place that may, for a defect of ours, says why.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -66,6 +67,8 @@ mod index_builder;
 mod open;
 mod output;
 mod properties;
+#[doc(hidden)]
+pub mod raw;
 mod salvage;
 mod source;
 mod table;

@@ -240,62 +240,39 @@ pub(crate) fn global_seq(properties: &Properties, of_manifest: Option<SeqNo>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block_builder::BlockBuilder;
-    use crate::checksum::{BlockChecksum, ChecksumKind};
-    use crate::compression::STORED;
-    use crate::footer::Footer;
-    use crate::output::Output;
+    use crate::raw::{RawTable, STORED, block_of, handle};
     use lsm_core::coding::put_length_prefixed;
     use lsm_core::key::InternalKey;
 
     /// A table written block by block, as another writer might.
-    struct Handmade {
-        output: Output<Vec<u8>>,
-        metaindex: Vec<(&'static str, BlockHandle)>,
-    }
+    #[derive(Default)]
+    struct Handmade(RawTable);
 
     impl Handmade {
-        fn new() -> Handmade {
-            let checksum = BlockChecksum { kind: ChecksumKind::Crc32c, context: 0 };
-            Handmade { output: Output::new(Vec::new(), checksum, "".into()), metaindex: Vec::new() }
+        fn block(&mut self, payload: &[u8]) -> BlockHandle {
+            let (offset, bytes) = self.0.block(payload, STORED).unwrap();
+            BlockHandle { offset, bytes }
         }
 
         /// A data block with one entry, and its key.
         fn data(&mut self) -> (Vec<u8>, BlockHandle) {
             let key = InternalKey::new(b"key", SeqNo::new(3), Kind::Value).as_bytes().to_vec();
-            let mut block = BlockBuilder::new(16);
-            block.add(&key, b"value");
-            (key, self.output.write_block(block.finish(), STORED).unwrap())
+            let handle = self.block(&block_of(&[(&key, b"value")]));
+            (key, handle)
         }
 
         /// A binary-search index over one block.
-        fn index(&mut self, separator: &[u8], handle: BlockHandle) -> BlockHandle {
-            let mut value = Vec::new();
-            handle.encode(&mut value);
-            let mut block = BlockBuilder::new(1);
-            block.add(separator, &value);
-            self.output.write_block(block.finish(), STORED).unwrap()
+        fn index(&mut self, separator: &[u8], BlockHandle { offset, bytes }: BlockHandle) -> BlockHandle {
+            self.block(&block_of(&[(separator, &handle((offset, bytes)))]))
         }
 
-        fn meta(&mut self, name: &'static str, payload: &[u8]) {
-            let handle = self.output.write_block(payload, STORED).unwrap();
-            self.metaindex.push((name, handle));
+        fn meta(&mut self, name: &str, payload: &[u8]) {
+            let BlockHandle { offset, bytes } = self.block(payload);
+            self.0.name(name, (offset, bytes));
         }
 
-        fn finish(mut self, index: BlockHandle) -> Vec<u8> {
-            let mut block = BlockBuilder::new(1);
-            self.metaindex.sort_unstable_by_key(|(name, _)| *name);
-            for (name, handle) in &self.metaindex {
-                let mut value = Vec::new();
-                handle.encode(&mut value);
-                block.add(name.as_bytes(), &value);
-            }
-            let metaindex = self.output.write_block(block.finish(), STORED).unwrap();
-            let checksum = self.output.checksum();
-            let footer = Footer { format_version: 5, checksum, metaindex, index: Some(index) };
-            let footer = footer.encode(self.output.offset());
-            self.output.write(&footer).unwrap();
-            self.output.finish().unwrap()
+        fn finish(self, index: BlockHandle) -> Vec<u8> {
+            self.0.finish((index.offset, index.bytes)).unwrap()
         }
     }
 
@@ -305,7 +282,7 @@ mod tests {
 
     /// A table of one entry with `properties`.
     fn with_properties(properties: &Properties) -> Result<Table> {
-        let mut table = Handmade::new();
+        let mut table = Handmade::default();
         let (key, data) = table.data();
         let index = table.index(&key, data);
         table.meta("rocksdb.properties", &properties.encode());
@@ -318,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_table_without_properties_is_read_and_unknown_blocks_are_skipped() {
-        let mut table = Handmade::new();
+        let mut table = Handmade::default();
         let (key, data) = table.data();
         let index = table.index(&key, data);
         table.meta("zzz.of.the.future", b"whatever");
@@ -330,14 +307,14 @@ mod tests {
 
     #[test]
     fn an_index_with_first_keys_is_read() {
-        let mut table = Handmade::new();
+        let mut table = Handmade::default();
         let (key, data) = table.data();
         let mut payload = vec![0, 3];
         payload.extend_from_slice(b"key");
         data.encode(&mut payload);
         put_length_prefixed(&mut payload, &key);
         payload.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
-        let index = table.output.write_block(&payload, STORED).unwrap();
+        let index = table.block(&payload);
         let properties = Properties {
             index_type: 3,
             index_key_is_user_key: 1,
@@ -363,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_filter_of_prefixes_alone_is_not_asked_for_keys() {
-        let mut table = Handmade::new();
+        let mut table = Handmade::default();
         let (key, data) = table.data();
         let index = table.index(&key, data);
         // Denies everything.
@@ -398,9 +375,9 @@ mod tests {
             BlockHandle { offset: 1 << 40, bytes: 10 },
             BlockHandle { offset: 0, bytes: 1 << 31 },
         ] {
-            let table = Handmade::new();
+            let table = Handmade::default();
             assert!(open_bytes(table.finish(handle)).unwrap_err().is_corruption(), "{handle:?}");
-            let mut table = Handmade::new();
+            let mut table = Handmade::default();
             let (key, _) = table.data();
             let index = table.index(&key, handle);
             let lookup = open_bytes(table.finish(index)).and_then(|table| table.get(b"key", SeqNo::MAX));

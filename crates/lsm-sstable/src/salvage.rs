@@ -130,6 +130,7 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// All entries of a block, or an error if any of them is unsound or does not come after `last` (V1).
 fn whole_entries(block: Block, last: &[u8]) -> Result<Entries> {
+    block.check_restart_entries()?;
     let mut entries = Entries::new();
     let mut cursor = BlockCursor::new(block);
     cursor.seek_to_first()?;

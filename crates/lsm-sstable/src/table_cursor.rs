@@ -179,8 +179,17 @@ impl Cursor for TableCursor {
     }
 
     fn prev(&mut self) -> Result<()> {
+        let number = self.number;
         self.in_block(BlockCursor::prev)?;
-        self.prev_block()?;
+        if !self.entries.valid() && number > 0 {
+            let first = self.entries.key().to_vec();
+            self.prev_block()?;
+            if self.entries.valid() && compare(self.entries.key(), &first) != Ordering::Less {
+                self.entries.invalidate();
+                let error = Error::corruption("keys are not descending from one block to the one before"); // W2
+                return Err(self.table.place_in_block(error, self.number));
+            }
+        }
         self.show();
         Ok(())
     }

@@ -1,0 +1,5 @@
+//! The target `range_deletions` of `lsm-inputs`, which says what must hold.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lsm_inputs::run("range_deletions", bytes));
