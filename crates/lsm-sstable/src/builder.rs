@@ -28,7 +28,7 @@ use crate::footer::{CONTEXT_FROM, FOOTER_BYTES, Footer};
 use crate::handle::BlockHandle;
 use crate::index_builder::IndexBuilder;
 use crate::output::Output;
-use crate::properties::{COMPARATOR, Properties, identity};
+use crate::properties::{COMPARATOR, Properties, context_of_identity, identity};
 use crate::xxph3::filter_hash;
 
 /// A block is also cut when the next entry would overfill it and it is this full, in hundredths.
@@ -417,8 +417,7 @@ fn compressor_of<'a>(compressor: &'a mut Option<Compressor>, options: &BuilderOp
 
 /// A number that differs from table to table and is not 0, for the checksums of this one.
 fn context_of(options: &BuilderOptions) -> u32 {
-    let hash = identity(&options.db_id, &options.session_id, options.file_number);
-    ((hash >> 32) as u32 ^ hash as u32).max(1)
+    context_of_identity(identity(&options.db_id, &options.session_id, options.file_number))
 }
 
 /// Smallest and largest internal key of entries and tombstones together.

@@ -165,6 +165,11 @@ pub(crate) fn identity(db_id: &str, session_id: &str, file_number: u64) -> u64 {
     filter_hash(format!("{db_id}/{session_id}/{file_number}").as_bytes())
 }
 
+/// What tells a table's checksums from those of others, in its footer.
+pub(crate) fn context_of_identity(identity: u64) -> u32 {
+    ((identity >> 32) as u32 ^ identity as u32).max(1)
+}
+
 impl Properties {
     /// A number that no other table has, or `None` if the table does not say who made it.
     pub fn identity(&self) -> Option<u64> {

@@ -25,7 +25,7 @@ use crate::compression::Dictionary;
 use crate::handle::BlockHandle;
 use crate::index::IndexFormat;
 use crate::open::{Opening, global_seq};
-use crate::properties::Properties;
+use crate::properties::{Properties, context_of_identity};
 use crate::source::Window;
 use crate::table::TableOptions;
 
@@ -49,6 +49,8 @@ pub struct SalvageReport {
     pub properties: Option<Properties>,
     /// What could not be read.
     pub lost: Vec<LostPart>,
+    /// What the footer adds to all checksums, if it does.
+    context: Option<u32>,
 }
 
 /// A part of a table that could not be read.
@@ -76,6 +78,7 @@ pub fn salvage(source: Arc<dyn ReadAt>, options: &TableOptions, visit: &mut Visi
         error => error,
     });
     let Some(mut opening) = report.keep("footer", opened)? else { return Ok(report) };
+    report.context = Some(opening.footer.checksum.context).filter(|&context| context != 0);
     let metaindex = opening.footer.metaindex;
     if report.keep("metaindex", opening.read_metaindex(metaindex))?.is_none() {
         return Ok(report);
@@ -113,6 +116,14 @@ pub fn salvage(source: Arc<dyn ReadAt>, options: &TableOptions, visit: &mut Visi
 }
 
 impl SalvageReport {
+    /// Whether this was the table with [`Properties::identity`] `identity`, as far as its properties and, should
+    /// they be lost, its footer can tell.
+    pub fn may_be(&self, identity: u64) -> bool {
+        let told = self.properties.as_ref().and_then(Properties::identity);
+        told.is_none_or(|told| told == identity)
+            && self.context.is_none_or(|context| context == context_of_identity(identity))
+    }
+
     /// Notes damage and goes on; other errors end the salvage.
     fn keep<T>(&mut self, part: &'static str, result: Result<T>) -> Result<Option<T>> {
         match result {

@@ -51,9 +51,10 @@ impl Patient<'_> {
         meta: &TableMeta,
     ) -> Result<Vec<(usize, Arc<TableMeta>)>> {
         let reported = self.report.lost.len();
-        let (rescued, _) = self.salvage(meta.number, Some(meta.largest_seq))?;
-        if self.report.lost.len() == reported {
-            // Each part is whole, so it is the wrong table: its keys or its size are not what the manifest says.
+        let (rescued, salvaged) = self.salvage(meta.number, Some(meta.largest_seq))?;
+        // If each part is whole it is the wrong table too: its keys or its size are not what the manifest says.
+        let foreign = meta.identity != 0 && !salvaged.may_be(meta.identity);
+        if foreign || self.report.lost.len() == reported {
             let detail = "the whole table: it is not the one that the manifest names";
             self.report.lose(&self.path(FileKind::Table(meta.number)), detail);
             return Ok(Vec::new());
