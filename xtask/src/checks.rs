@@ -99,7 +99,7 @@ fn finish(mut steps: Steps) -> Outcome {
     if !rocksdb_tools_are_there() && std::env::var_os("LSM_REQUIRE_ROCKSDB").is_none() {
         steps.skip("RocksDB's tools", "`ldb` is not installed, so tests against RocksDB have skipped themselves");
     }
-    steps.skip("fuzzing and benches", "commands of their own: `cargo xtask fuzz`, `cargo xtask bench`");
+    steps.skip("fuzzing with libFuzzer, and benches", "commands of their own: `cargo xtask fuzz`, `cargo xtask bench`");
     steps.finish()
 }
 
