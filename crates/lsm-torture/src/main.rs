@@ -8,6 +8,7 @@
 //! | [`lane`] | what a lane is, and the steps of one of its seeds |
 //! | [`drive`] | runs lanes on all cores, for their figure or for a stretch of time |
 //! | [`lanes`] | the lanes |
+//! | [`memory`] | how much memory a piece of work asks for; the crate's only `unsafe` |
 //!
 //! `cargo xtask test` runs every lane for its figure, `cargo xtask soak --minutes N` for a share of the time,
 //! `cargo xtask repro --lane NAME --seed S --step K` one single step. docs/testing.md says what each lane promises.
@@ -17,6 +18,7 @@ mod gate;
 mod history;
 mod lane;
 mod lanes;
+mod memory;
 
 use std::process::ExitCode;
 use std::time::Duration;

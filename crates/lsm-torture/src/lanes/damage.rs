@@ -14,12 +14,16 @@
 //! E2. Damage that could make a read wrong is found by open, by a read, or by `verify`. What is not found is one
 //!     of the harmless places that [`judge`] lists with their reasons.
 //! E3. What a repair leaves is whole, and holds nothing that was never written.
+//! E4. No damage makes the store ask for more memory than the files warrant.
 
 mod cases;
 mod golden;
 mod judge;
 
+use anyhow::ensure;
+
 use crate::lane::{Lane, Steps};
+use crate::memory;
 use golden::Golden;
 
 /// Seeds that share the places of one golden store among them.
@@ -57,7 +61,10 @@ impl Lane for Damage {
         let slice = seed / golden::KINDS % SLICES;
         for (step, case) in cases::all(&golden).enumerate().skip(slice as usize).step_by(SLICES as usize) {
             if steps.begin(step as u64) {
-                let outcome = judge::judge(&golden, &case)?;
+                let (outcome, peak) = memory::peak(|| judge::judge(&golden, &case));
+                let outcome = outcome?;
+                let limit = golden.memory_limit();
+                ensure!(peak <= limit, "{case:?}: {peak} bytes of memory, files of this size warrant {limit}");
                 steps.case();
                 steps.count(outcome.name(), 1);
             }

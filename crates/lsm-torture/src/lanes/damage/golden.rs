@@ -20,6 +20,9 @@ pub(super) const KINDS: u64 = 4;
 /// Writes to the log that are synced; two more follow, and tell of it.
 const SYNCED_WRITES: usize = 4;
 
+/// What the store and the lane take for files of a few KiB without any damage, with room to spare.
+const MEMORY_AT_REST: u64 = 16 << 20;
+
 pub(super) const DIRECTORY: &str = "/store";
 
 /// The families of a golden store.
@@ -69,6 +72,12 @@ impl Golden {
             (true, false) => &self.states[self.synced..],
             (true, true) => &self.states,
         }
+    }
+
+    /// What a case may take, its own copies of the files and an undamaged store's caches and buffers included.
+    pub(super) fn memory_limit(&self) -> u64 {
+        let bytes: usize = self.files.values().chain(self.twin.values()).map(Vec::len).sum();
+        4 * bytes as u64 + MEMORY_AT_REST
     }
 
     /// A store that was not closed: its log may end anywhere behind what was synced.
