@@ -152,9 +152,14 @@ fn write(
         db.put(format!("once{round}"), "v")?;
         db.single_delete(format!("once{round}"))?;
         other.put(format!("other{round}"), format!("{variant}"))?;
+        if round == 0 {
+            // Nothing but the range deletion of a later table hides these.
+            (0..3).try_for_each(|number| db.put(format!("hidden{number}"), format!("{variant}")))?;
+        }
         note(&db)?;
         if round == 1 {
             db.delete_range("key03".."key05")?;
+            db.delete_range("hidden0".."hidden2")?;
             note(&db)?;
         }
         db.flush()?;
