@@ -146,7 +146,9 @@ impl Store {
             let families = self.families.load();
             if families.len() > 1 && !self.relieve(writer, batch.byte_size())? {
                 drop(guard);
-                self.wait_for_memtable(|| self.memtable_bytes() > self.options.memtable_bytes_max(), no_stall)?;
+                // Without a frozen one no flush would change anything: the next try freezes another family's.
+                let is_crowded = || self.memtable_bytes() > self.options.memtable_bytes_max() && self.has_frozen();
+                self.wait_for_memtable(is_crowded, no_stall)?;
                 continue;
             }
             let parts = match reserve(&families, batch)? {
@@ -277,6 +279,10 @@ impl Store {
             }
         }
         Ok(writer.memtable_bytes <= bytes_max + self.options.write_buffer_bytes())
+    }
+
+    fn has_frozen(&self) -> bool {
+        self.families.load().values().any(|family| !family.view.load().frozen.is_empty())
     }
 
     fn memtable_bytes(&self) -> usize {

@@ -567,3 +567,22 @@ fn a_log_that_could_not_be_reused_is_not_forgotten() {
     }
     assert!(db.stats().failure.is_none());
 }
+
+/// Two families were both over the limit of all memtables together. Only the larger one was frozen, and after its
+/// flush the writer went on waiting for the other one, which nobody flushed.
+#[test]
+fn a_writer_does_not_wait_for_a_memtable_that_nobody_flushes() {
+    let outcome = in_time(|| {
+        let fs = MemFs::new();
+        let db = Options::new().write_buffer_size(16 << 10).fs(Arc::new(fs)).open(STORE).unwrap();
+        let other = db.column_family("other").unwrap();
+        for number in 0..5_u32 {
+            let mut batch = WriteBatch::new();
+            batch.put(number.to_be_bytes(), vec![b'v'; 200_000]);
+            batch.put_cf(&other, number.to_be_bytes(), vec![b'w'; 190_000]);
+            db.write(batch).unwrap();
+        }
+        assert_eq!(other.iter().count(), 5);
+    });
+    assert!(outcome.is_some(), "the writer waits for ever");
+}

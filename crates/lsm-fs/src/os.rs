@@ -132,8 +132,8 @@ impl Fs for OsFs {
             .custom_flags(flags(OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK))
             .open(path)?;
         check_regular(&file)?;
-        lock_whole(&file)?;
-        Ok(Box::new(OsLock { _file: file }))
+        set_lock(&file, nix::libc::F_WRLCK)?;
+        Ok(Box::new(OsLock { file }))
     }
 
     fn free_space(&self, path: &Path) -> io::Result<u64> {
@@ -207,22 +207,25 @@ impl PositionedFile for File {
     }
 }
 
-/// The lock of an open file description (F_OFD_SETLK): it belongs to this descriptor and goes with it.
+/// The lock of an open file description (F_OFD_SETLK): it goes with the last descriptor of it.
 struct OsLock {
-    _file: File,
+    file: File,
 }
 
 impl Lock for OsLock {}
 
-fn lock_whole(file: &File) -> io::Result<()> {
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // A process that is being started has a copy of each descriptor until it has become another program:
+        // closing ours would leave the lock to it. Unlocking ends it for all copies, and cannot fail on our own.
+        let _ = set_lock(&self.file, nix::libc::F_UNLCK);
+    }
+}
+
+fn set_lock(file: &File, kind: nix::libc::c_int) -> io::Result<()> {
     // Length 0 means to the end of the file, however far that is.
-    let request = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as i16,
-        l_whence: nix::libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
+    let request =
+        nix::libc::flock { l_type: kind as i16, l_whence: nix::libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
     match retry(|| fcntl(file, FcntlArg::F_OFD_SETLK(&request)).map_err(io::Error::from)) {
         // POSIX allows either number for a lock that is taken.
         Err(error) if error.raw_os_error() == Some(Errno::EACCES as i32) => Err(io::ErrorKind::WouldBlock.into()),

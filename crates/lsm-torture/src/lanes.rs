@@ -3,11 +3,24 @@
 mod crash;
 mod damage;
 mod faults;
+mod full;
+mod kill;
+mod locks;
 mod model;
+mod power;
 
 use crate::lane::Lane;
 
 /// All lanes.
 pub(crate) fn all() -> Vec<Box<dyn Lane>> {
-    vec![Box::new(crash::Crash), Box::new(faults::Faults), Box::new(damage::Damage), Box::new(model::Model)]
+    vec![
+        Box::new(crash::Crash),
+        Box::new(faults::Faults),
+        Box::new(damage::Damage),
+        Box::new(model::Model),
+        Box::new(kill::Kill),
+        Box::new(power::Power),
+        Box::new(full::Full),
+        Box::new(locks::Locks),
+    ]
 }

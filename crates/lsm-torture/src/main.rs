@@ -9,6 +9,7 @@
 //! | [`drive`] | runs lanes on all cores, for their figure or for a stretch of time |
 //! | [`lanes`] | the lanes |
 //! | [`memory`] | how much memory a piece of work asks for; the crate's only `unsafe` |
+//! | [`real`] | stores in processes of their own, on real file systems |
 //!
 //! `cargo xtask test` runs every lane for its figure, `cargo xtask soak --minutes N` for a share of the time,
 //! `cargo xtask repro --lane NAME --seed S --step K` one single step. docs/testing.md says what each lane promises.
@@ -19,6 +20,7 @@ mod history;
 mod lane;
 mod lanes;
 mod memory;
+mod real;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,10 +64,17 @@ enum Command {
         #[arg(long)]
         step: Option<u64>,
     },
+    /// Writes into a store and tells of it; lanes start this to kill it.
+    #[command(hide = true)]
+    Write(real::writer::Arguments),
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    let command = Arguments::parse().command;
+    if matches!(command, Command::Run { .. } | Command::Repro { .. }) {
+        real::ground::enter();
+    }
+    match run(command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -95,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             let share = minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0 / lanes.len() as f64));
             Ok(drive::run(&lanes, share.map_or(Amount::Figure, Amount::Time), first_seed))
         }
+        Command::Write(arguments) => real::writer::run(&arguments).map(|()| true),
         Command::Repro { lane, seed, step } => Ok(drive::repro(named(&lane)?.as_ref(), seed, step)),
     }
 }

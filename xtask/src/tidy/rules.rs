@@ -8,7 +8,7 @@ use super::tree::{RustFile, Tree};
 const UNSAFE_PAGE: &str = "docs/unsafe.md";
 
 /// Programs and tools may use the system directly; every other crate in `crates/` is a library.
-const PROGRAMS: [&str; 1] = ["crates/lsm-cli/"];
+const PROGRAMS: [&str; 2] = ["crates/lsm-cli/", "crates/lsm-torture/"];
 
 /// The one library that may touch the system.
 const DOOR: &str = "crates/lsm-fs/";

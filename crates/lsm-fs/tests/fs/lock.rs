@@ -43,6 +43,26 @@ fn another_process_is_kept_off_until_the_holder_dies() {
     OsFs.lock(&path).unwrap();
 }
 
+/// A store was closed and opened again while another thread started a process: `Locked`, for a moment. The new
+/// process held a copy of the lock's descriptor until it had become its program.
+#[test]
+fn a_lock_that_is_dropped_is_free_though_a_process_is_being_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("LOCK");
+    let started = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100 {
+                Command::new("true").status().unwrap();
+            }
+            started.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !started.load(std::sync::atomic::Ordering::Relaxed) {
+            drop(OsFs.lock(&path).unwrap());
+        }
+    });
+}
+
 /// Not a test of its own: the other process of the one above.
 #[test]
 fn child_process() {

@@ -66,6 +66,15 @@ pub(crate) const ALL: [Setting; 10] = [
 impl Setting {
     /// The options, with background work in `executor`'s hands and a clock that stands still.
     pub(crate) fn options(&self, fs: Arc<dyn Fs>, executor: Arc<StepExecutor>) -> Options {
+        self.base()
+            .merge_operator(Arc::new(AppendOperator))
+            .clock(Arc::new(ManualClock::default()))
+            .executor(executor)
+            .fs(fs)
+    }
+
+    /// What the setting itself says.
+    pub(crate) fn base(&self) -> Options {
         Options::new()
             .log_access(self.access)
             .compression(self.compression)
@@ -78,9 +87,5 @@ impl Setting {
             .level0_file_num_compaction_trigger(self.level0_trigger)
             .max_subcompactions(self.subcompactions)
             .block_cache_size(self.block_cache)
-            .merge_operator(Arc::new(AppendOperator))
-            .clock(Arc::new(ManualClock::default()))
-            .executor(executor)
-            .fs(fs)
     }
 }
