@@ -180,7 +180,13 @@ fn writers_do_not_hang_behind_a_compaction_without_space() {
             }
         }
         for number in 0..100_u32 {
-            db.put(number.to_be_bytes(), vec![b'w'; 1000]).unwrap();
+            // A job that met the full disk just before it was freed may tell one more writer of it.
+            let first = db.put(number.to_be_bytes(), vec![b'w'; 1000]);
+            if first.is_err() {
+                assert_eq!(number, 0, "{first:?}");
+                std::thread::sleep(Duration::from_secs(1));
+                db.put(number.to_be_bytes(), vec![b'w'; 1000]).unwrap();
+            }
         }
         println!("{refused} {}", db.stats());
         refused
