@@ -283,10 +283,14 @@ struct Ticket {
 impl Ticket {
     fn run(mut self) {
         let store = Arc::clone(&self.store);
-        match &self.job {
-            Job::Flush(family) => store.persist(|| store.flush_family(family)),
-            Job::Compact(family, plan, _) => store.persist(|| store.compact(family, plan)),
-        }
+        // N3: this may be a thread of the executor's, or one that waits and helps.
+        let _ = store.contained(|| {
+            match &self.job {
+                Job::Flush(family) => store.persist(|| store.flush_family(family)),
+                Job::Compact(family, plan, _) => store.persist(|| store.compact(family, plan)),
+            }
+            Ok(())
+        });
         self.finished = true;
         drop(self);
         store.schedule();
@@ -306,7 +310,7 @@ impl Drop for Ticket {
             }
         }
         if !self.finished && !background.closing.load(Ordering::Acquire) {
-            let gone = io::Error::other("background work panicked, or its runtime was shut down");
+            let gone = io::Error::other("the runtime of background work was shut down");
             self.store.fail(lsm_core::Error::io("run background work for", &self.store.directory, gone));
         }
         background.changed.notify_all();

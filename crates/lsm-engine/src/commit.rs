@@ -70,15 +70,26 @@ struct Full {
     needed_bytes: usize,
 }
 
+/// What came of a try to stage a batch.
+enum Attempt {
+    Staged(Staged),
+    /// There are fresh memtables, so the next try may succeed.
+    Rotated,
+    /// All memtables together take too much.
+    OverBudget,
+    /// These cannot be frozen before a flush.
+    Crowded(Vec<Full>),
+}
+
 impl Store {
     /// Commits `batch` with the durability it asks for.
-    pub(crate) fn commit(self: &Arc<Self>, batch: WriteBatch, options: &WriteOptions) -> Result<()> {
-        let applied = self.apply(batch, options)?;
+    pub(crate) fn commit(self: &Arc<Self>, mut batch: WriteBatch, options: &WriteOptions) -> Result<()> {
+        let applied = self.apply(&mut batch, options)?;
         self.settle(&applied)
     }
 
     /// Makes `batch` visible; its durability comes with [`Store::settle`].
-    pub(crate) fn apply(self: &Arc<Self>, mut batch: WriteBatch, options: &WriteOptions) -> Result<Applied> {
+    pub(crate) fn apply(self: &Arc<Self>, batch: &mut WriteBatch, options: &WriteOptions) -> Result<Applied> {
         self.health.check_writable()?;
         let durability = options.durability.unwrap_or(self.options.durability);
         if batch.count() == 0 {
@@ -90,15 +101,21 @@ impl Store {
             self.retry();
         }
         self.pacer.admit(batch.byte_size(), options.no_stall, help, alive)?;
-        let mut staged = self.stage(&mut batch, durability, options.no_stall)?;
+        let mut staged = self.stage(batch, durability, options.no_stall)?;
         let count = u64::from(batch.count());
-        let delivered = self.deliver(&staged);
-        if delivered.is_ok() {
-            staged.insert(&batch);
+        let turn = self.publisher.turn(staged.first, count);
+        let delivered = self.fenced(|| {
+            let delivered = self.deliver(&staged);
+            if delivered.is_ok() {
+                staged.insert(batch);
+            }
+            delivered
+        });
+        if !turn.publish() {
+            return Err(self.halted());
         }
-        self.publisher.publish(staged.first, count);
         delivered?;
-        self.counters.note_commit(&batch);
+        self.counters.note_commit(batch);
         Ok(Applied { last_seq: staged.first.plus(count - 1), durability, log: staged.log })
     }
 
@@ -107,11 +124,11 @@ impl Store {
         let Some((log, position)) = &applied.log else {
             return if applied.durability == Durability::Synced { self.sync() } else { Ok(()) };
         };
-        let done = match applied.durability {
+        let done = self.fenced(|| match applied.durability {
             Durability::Synced => log.sync(*position),
             // It was delivered before it was visible (A5).
             Durability::Buffered | Durability::Unlogged => Ok(()),
-        };
+        });
         done.map_err(|error| self.log_failed(log, error))
     }
 
@@ -126,7 +143,7 @@ impl Store {
         match guard.as_mut().filter(|writer| Arc::ptr_eq(&writer.wal.handle(), log)) {
             // Somebody else has given it up, or delivered it to begin the next one.
             None => Ok(log.deliver(*position)?),
-            Some(writer) => match writer.wal.abandon(*position, &error) {
+            Some(writer) => match self.fenced(|| writer.wal.abandon(*position, &error)) {
                 Ok(true) => Err(error.into()),
                 Ok(false) => Ok(()),
                 Err(error) => Err(self.fail(error)),
@@ -140,44 +157,58 @@ impl Store {
             let mut guard = self.writer.lock();
             self.health.check_writable()?;
             let writer = guard.as_mut().filter(|writer| !writer.refuses).ok_or_else(Error::closed)?;
-            if writer.wal.is_abandoned() {
-                self.switch_log(writer)?;
-            }
-            let families = self.families.load();
-            if families.len() > 1 && !self.relieve(writer, batch.byte_size())? {
-                drop(guard);
-                // Without a frozen one no flush would change anything: the next try freezes another family's.
-                let is_crowded = || self.memtable_bytes() > self.options.memtable_bytes_max() && self.has_frozen();
-                self.wait_for_memtable(is_crowded, no_stall)?;
-                continue;
-            }
-            let parts = match reserve(&families, batch)? {
-                Ok(parts) => parts,
-                Err(full) if self.rotate(writer, &full)? => continue,
-                Err(full) => {
+            match self.fenced(|| self.try_stage(writer, batch, durability))? {
+                Attempt::Staged(staged) => return Ok(staged),
+                Attempt::Rotated => {}
+                Attempt::OverBudget => {
+                    drop(guard);
+                    // Without a frozen one no flush would change anything: the next try freezes another family's.
+                    let is_crowded = || self.memtable_bytes() > self.options.memtable_bytes_max() && self.has_frozen();
+                    self.wait_for_memtable(is_crowded, no_stall)?;
+                }
+                Attempt::Crowded(full) => {
                     drop(guard);
                     let is_crowded = |full: &Full| full.family.view.load().is_crowded();
                     self.wait_for_memtable(|| full.iter().any(is_crowded), no_stall)?;
-                    continue;
                 }
-            };
-            let first = writer.next_seq;
-            let next_seq = SeqNo::checked(first.get() + u64::from(batch.count()))
-                .ok_or_else(|| Error::invalid_argument("all sequence numbers are used up"))?;
-            batch.set_seq(first);
-            let log = match durability {
-                Durability::Unlogged => {
-                    writer.unlogged = Some(SeqNo::new(next_seq.get() - 1));
-                    None
-                }
-                Durability::Buffered | Durability::Synced => {
-                    let position = writer.wal.append(batch.as_bytes())?;
-                    Some((writer.wal.handle(), position))
-                }
-            };
-            writer.next_seq = next_seq;
-            return Ok(Staged { first, parts, log });
+            }
         }
+    }
+
+    fn try_stage(
+        self: &Arc<Self>,
+        writer: &mut Writer,
+        batch: &mut WriteBatch,
+        durability: Durability,
+    ) -> Result<Attempt> {
+        if writer.wal.is_abandoned() {
+            self.switch_log(writer)?;
+        }
+        let families = self.families.load();
+        if families.len() > 1 && !self.relieve(writer, batch.byte_size())? {
+            return Ok(Attempt::OverBudget);
+        }
+        let parts = match reserve(&families, batch)? {
+            Ok(parts) => parts,
+            Err(full) if self.rotate(writer, &full)? => return Ok(Attempt::Rotated),
+            Err(full) => return Ok(Attempt::Crowded(full)),
+        };
+        let first = writer.next_seq;
+        let next_seq = SeqNo::checked(first.get() + u64::from(batch.count()))
+            .ok_or_else(|| Error::invalid_argument("all sequence numbers are used up"))?;
+        batch.set_seq(first);
+        let log = match durability {
+            Durability::Unlogged => {
+                writer.unlogged = Some(SeqNo::new(next_seq.get() - 1));
+                None
+            }
+            Durability::Buffered | Durability::Synced => {
+                let position = writer.wal.append(batch.as_bytes())?;
+                Some((writer.wal.handle(), position))
+            }
+        };
+        writer.next_seq = next_seq;
+        Ok(Attempt::Staged(Staged { first, parts, log }))
     }
 
     /// Freezes the memtables of `full` and begins a new log; false if one has to wait for its flush.
@@ -204,7 +235,7 @@ impl Store {
         let families = self.families.load();
         let dirty = families.values().filter(|family| family.is_dirty());
         let full: Vec<Full> = dirty.map(|family| Full { family: Arc::clone(family), needed_bytes: 0 }).collect();
-        let done = full.is_empty() || self.rotate(writer, &full)?;
+        let done = full.is_empty() || self.fenced(|| self.rotate(writer, &full))?;
         Ok(done.then(|| SeqNo::new(writer.next_seq.get() - 1)))
     }
 

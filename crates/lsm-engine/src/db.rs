@@ -51,7 +51,7 @@ pub(crate) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Whoever wants to hear of an error calls `Db::close`.
+        // Whoever wants to hear of an error calls `Db::close`, which contains panics: this may be one's unwinding.
         let _ = self.store.close();
     }
 }

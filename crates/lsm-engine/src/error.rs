@@ -20,6 +20,7 @@ enum Cause {
     Locked { path: PathBuf },
     ReadOnly { because: Option<Error> },
     Stalled { because: &'static str },
+    Panicked { message: String },
     Closed,
 }
 
@@ -66,6 +67,11 @@ impl Error {
         Error(Arc::new(Cause::Stalled { because }))
     }
 
+    /// A thread panicked in the middle of a change.
+    pub(crate) fn panicked(message: String) -> Error {
+        Error(Arc::new(Cause::Panicked { message }))
+    }
+
     pub(crate) fn closed() -> Error {
         Error(Arc::new(Cause::Closed))
     }
@@ -87,7 +93,7 @@ impl Error {
             Cause::Core(lsm_core::Error::Cancelled) => ErrorKind::Closed,
             Cause::Core(_) => ErrorKind::InvalidArgument,
             Cause::Locked { .. } => ErrorKind::Locked,
-            Cause::ReadOnly { .. } => ErrorKind::ReadOnly,
+            Cause::ReadOnly { .. } | Cause::Panicked { .. } => ErrorKind::ReadOnly,
             Cause::Stalled { .. } => ErrorKind::Stalled,
             Cause::Closed => ErrorKind::Closed,
         }
@@ -110,7 +116,7 @@ impl Error {
             Cause::Core(error) => error.path(),
             Cause::Locked { path } => Some(path),
             Cause::ReadOnly { because } => because.as_ref()?.path(),
-            Cause::Stalled { .. } | Cause::Closed => None,
+            Cause::Stalled { .. } | Cause::Panicked { .. } | Cause::Closed => None,
         }
     }
 }
@@ -131,6 +137,7 @@ impl fmt::Display for Error {
                 write!(f, "the store is read-only until it is reopened, after: {because}")
             }
             Cause::Stalled { because } => write!(f, "writes are held back: {because}"),
+            Cause::Panicked { message } => write!(f, "a panic in the middle of work: {message}"),
             Cause::Closed => f.write_str("the store is closed"),
         }
     }

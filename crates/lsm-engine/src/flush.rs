@@ -58,7 +58,9 @@ impl Store {
             }
             let begun = self.options.clock.monotonic();
             // Commits that reserved room before the freeze may still be inserting.
-            self.publisher.wait_for(frozen.last_seq);
+            if !self.publisher.wait_for(frozen.last_seq) {
+                return Err(self.halted());
+            }
             let written = self.write_memtable(family, &frozen.memtable, view.version.epoch_max().saturating_add(1))?;
             let bytes = written.bytes();
             let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
@@ -169,7 +171,7 @@ impl Store {
     /// Puts `edit` into the manifest. A failure that leaves it open what is on disk is latched, and no file may
     /// be deleted then; after any other nothing happened.
     pub(crate) fn apply_edit(&self, manifest: &mut Manifest, edit: VersionEdit) -> Result<()> {
-        if let Err(error) = manifest.apply(vec![edit]) {
+        if let Err(error) = self.fenced(|| manifest.apply(vec![edit])) {
             return Err(if manifest.failure().is_some() { self.fail(error) } else { Error::from(error) });
         }
         self.note_manifest(manifest.state());

@@ -33,9 +33,11 @@
 mod background;
 mod batch;
 mod checkpoint;
+mod close;
 mod column_family;
 mod commit;
 mod compact;
+mod contain;
 mod db;
 mod error;
 mod families;
@@ -56,6 +58,8 @@ mod read;
 mod recover;
 mod repair;
 mod scan;
+#[cfg(all(test, shuttle))]
+mod shuttle_models;
 mod snapshot;
 mod stats;
 mod store;

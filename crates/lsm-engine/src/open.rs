@@ -31,7 +31,7 @@ use lsm_compaction::{Executor, TokioExecutor};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error as CoreError, SeqNo};
 use lsm_fs::{FileType, Fs, Lock};
-use lsm_manifest::{FileNumbers, Manifest, State, VersionEdit, WalAddition};
+use lsm_manifest::{FileNumbers, Manifest, State, VersionEdit};
 use lsm_memtable::Memtable;
 use lsm_wal::{Facts, ManifestFact, Origin, Predecessor, Wal, WalHandle, WalOptions};
 use std::collections::BTreeSet;
@@ -224,6 +224,7 @@ pub(crate) fn assemble(
         background: Background::new(executor, runtime, numbers, options.background_threads),
         counters: Default::default(),
         submissions: Default::default(),
+        closing: Default::default(),
         format_version: OnceLock::new(),
         recovery: OnceLock::new(),
         writer: Mutex::new(None),
@@ -339,64 +340,7 @@ impl Store {
         if let Some(writer) = self.writer.lock().as_mut().filter(|writer| !writer.wal.is_abandoned()) {
             let facts = Facts { manifest: Some(fact), ..Facts::default() };
             // The edit took effect, whether or not the log has room to say so: the next log's first record does.
-            let _ = writer.wal.append(facts.to_batch(writer.next_seq).as_bytes());
-        }
-    }
-
-    /// Closes the store: puts down what was submitted, ends background work, cuts the log, frees the lock.
-    pub(crate) fn close(self: &Arc<Self>) -> Result<()> {
-        if self.health.is_closed() {
-            return Ok(());
-        }
-        self.finish_submissions();
-        let unlogged = self.writer.lock().as_mut().is_some_and(|writer| {
-            writer.refuses = true;
-            writer.unlogged.is_some()
-        });
-        let flushed = if unlogged { self.flush() } else { Ok(()) };
-        if !self.health.close() {
-            return Ok(());
-        }
-        self.pacer.wake();
-        self.background.stop();
-        let finished = self.finish_log();
-        self.logs.remove_recyclable();
-        self.open_tables_for_readers();
-        self.tables.let_go();
-        self.lock.lock().take();
-        flushed.and(finished)
-    }
-
-    /// Opens the tables that iterators may still come to: once the lock is free, another handle may remove
-    /// the files.
-    fn open_tables_for_readers(&self) {
-        for family in self.families.load().values() {
-            let view = family.view.load_full();
-            // The family and this function own the view; anyone else is a reader.
-            if Arc::strong_count(&view) > 2 {
-                // A reader that comes to a table which could not be opened meets the error then.
-                let _ = view.open_tables();
-            }
-        }
-        self.tables.open_retired();
-    }
-
-    /// Syncs and cuts the log, and tells the manifest how long it is: from then on any damage to it shows.
-    fn finish_log(&self) -> Result<()> {
-        let mut manifest = self.manifest.lock().take();
-        let Some(mut writer) = self.writer.lock().take() else { return Ok(()) };
-        if let Some(failure) = self.health.failure() {
-            return Err(failure);
-        }
-        let mut wal_additions = Vec::new();
-        for mut log in self.logs.take_retired() {
-            wal_additions.push(WalAddition { number: log.number(), synced_bytes: Some(log.finish()?) });
-        }
-        wal_additions.push(WalAddition { number: writer.wal.number(), synced_bytes: Some(writer.wal.finish()?) });
-        let edit = VersionEdit { wal_additions, ..VersionEdit::default() };
-        match &mut manifest {
-            Some(manifest) => Ok(manifest.apply(vec![edit])?),
-            None => Ok(()),
+            let _ = self.fenced(|| writer.wal.append(facts.to_batch(writer.next_seq).as_bytes()));
         }
     }
 }

@@ -99,12 +99,13 @@ impl Pacer {
         }
         let begun = self.clock.monotonic();
         let mut state = self.state.lock();
-        let mut admitted = false;
+        // When this write's own bytes will have drained: those of later ones are not waited for.
+        let mut due = None;
         let mut waited = false;
         loop {
             let now = self.clock.monotonic();
             let stopped = state.pressure.degree >= 1.0;
-            if !stopped && !admitted {
+            if !stopped && due.is_none() {
                 let rate = (2.0 * (1.0 - state.pressure.degree)).max(0.05) * state.drain_bytes_per_second;
                 let busy_until = state.busy_until.max(now) + Duration::from_secs_f64(bytes as f64 / rate);
                 if no_stall && busy_until.saturating_sub(now) >= WAIT_MIN {
@@ -112,10 +113,11 @@ impl Pacer {
                     return Err(Error::stalled(state.pressure.because));
                 }
                 state.busy_until = busy_until;
-                admitted = true;
+                due = Some(busy_until);
             }
-            let wait = state.busy_until.saturating_sub(now);
-            if state.pressure.degree == 0.0 || admitted && wait < WAIT_MIN {
+            // The queue may have been forgotten since, when there was no pressure for a moment.
+            let wait = due.map(|due| due.min(state.busy_until).saturating_sub(now));
+            if state.pressure.degree == 0.0 || wait.is_some_and(|wait| wait < WAIT_MIN) {
                 break;
             }
             if no_stall {
@@ -128,10 +130,11 @@ impl Pacer {
             alive()?;
             state = self.state.lock();
             if !helped && state.changes == before {
-                if stopped {
-                    self.changed.wait(&mut state);
-                } else {
-                    self.changed.wait_for(&mut state, wait);
+                match wait.filter(|_| !stopped) {
+                    Some(wait) => {
+                        self.changed.wait_for(&mut state, wait);
+                    }
+                    None => self.changed.wait(&mut state),
                 }
             }
         }
@@ -313,6 +316,26 @@ mod tests {
             pacer.press(Pressure { degree: 1.0, because: "test" });
             let alive = dies_after_the_first_look(&pacer);
             assert!(pacer.admit(1, false, || false, alive).is_err());
+        }));
+    }
+
+    #[test]
+    fn a_write_waits_for_its_own_bytes_and_not_for_later_ones() {
+        let pacer = Arc::new(pacer());
+        pacer.press(Pressure { degree: 0.5, because: "test" });
+        let first = Arc::clone(&pacer);
+        // A tenth of a second; what comes behind it takes a hundred.
+        assert!(ends(move || {
+            std::thread::scope(|scope| {
+                let early = scope.spawn(|| first.admit(6_400_000, false, || false, || Ok(())));
+                while first.state.lock().busy_until == Duration::ZERO {
+                    std::thread::yield_now();
+                }
+                let late = scope.spawn(|| first.admit(6_400_000_000, false, || false, || Ok(())));
+                early.join().unwrap().unwrap();
+                first.press(Pressure::NONE);
+                late.join().unwrap().unwrap();
+            });
         }));
     }
 

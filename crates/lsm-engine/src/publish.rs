@@ -9,8 +9,9 @@
 //! P2. Once it is `s`, every entry with a sequence number up to `s` is in its memtable.
 //! P3. A waiter registers itself before it looks, and a publisher looks for waiters after it has
 //!     published: one of the two sees the other (both sides are SeqCst).
+//! P4. A commit that panics ends publication: nothing behind it is ever visible, and all who wait hear of it.
 
-use crate::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, spin_loop, thread};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, spin_loop, thread};
 use lsm_core::SeqNo;
 
 /// How often a commit looks again before it goes to sleep: about the time of one memtable insert. A model
@@ -24,6 +25,8 @@ const YIELDS: usize = if cfg!(shuttle) { 0 } else { 100 };
 pub(crate) struct Publisher {
     visible: AtomicU64,
     sleepers: AtomicUsize,
+    /// A commit was given up (P4).
+    broken: AtomicBool,
     lock: Mutex<()>,
     moved: Condvar,
 }
@@ -33,6 +36,7 @@ impl Publisher {
         Publisher {
             visible: AtomicU64::new(visible.get()),
             sleepers: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
             lock: Mutex::new(()),
             moved: Condvar::new(),
         }
@@ -43,17 +47,31 @@ impl Publisher {
         SeqNo::new(self.visible.load(Ordering::Acquire))
     }
 
-    /// Makes the commit that took `count` sequence numbers from `first` on visible, after all before it.
-    pub(crate) fn publish(&self, first: SeqNo, count: u64) {
+    /// The turn of the commit that took `count` sequence numbers from `first` on.
+    pub(crate) fn turn(&self, first: SeqNo, count: u64) -> Turn<'_> {
+        Turn { publisher: self, first, count }
+    }
+
+    /// Makes the commit that took `count` sequence numbers from `first` on visible, after all before it; false
+    /// if one of those was given up.
+    fn publish(&self, first: SeqNo, count: u64) -> bool {
         let before = first.get() - 1;
-        if self.visible.load(Ordering::Acquire) != before {
-            self.wait_for(SeqNo::new(before));
+        if self.visible.load(Ordering::Acquire) != before && !self.wait_for(SeqNo::new(before)) {
+            return false;
         }
         self.visible.store(before + count, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             drop(self.lock.lock());
             self.moved.notify_all();
         }
+        true
+    }
+
+    /// Ends publication (P4).
+    fn give_up(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+        drop(self.lock.lock());
+        self.moved.notify_all();
     }
 
     /// Makes everything up to `seq` visible: recovery's way in, before there are commits.
@@ -61,21 +79,50 @@ impl Publisher {
         self.visible.fetch_max(seq.get(), Ordering::AcqRel);
     }
 
-    /// Returns once everything up to `seq` is visible.
-    pub(crate) fn wait_for(&self, seq: SeqNo) {
+    /// Returns once everything up to `seq` is visible; false if it may never be (P4).
+    pub(crate) fn wait_for(&self, seq: SeqNo) -> bool {
         for look in 0..SPINS + YIELDS {
             if self.visible.load(Ordering::Acquire) >= seq.get() {
-                return;
+                return true;
             }
             if look < SPINS { spin_loop() } else { thread::yield_now() }
         }
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let mut guard = self.lock.lock();
-        while self.visible.load(Ordering::SeqCst) < seq.get() {
+        let is_visible = loop {
+            if self.visible.load(Ordering::SeqCst) >= seq.get() {
+                break true;
+            }
+            if self.broken.load(Ordering::SeqCst) {
+                break false;
+            }
             self.moved.wait(&mut guard);
-        }
+        };
         drop(guard);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        is_visible
+    }
+}
+
+/// A commit that is on its way to be visible. One that is dropped before, as by a panic, was given up (P4).
+pub(crate) struct Turn<'a> {
+    publisher: &'a Publisher,
+    first: SeqNo,
+    count: u64,
+}
+
+impl Turn<'_> {
+    /// As the commit is in its memtables, makes it visible after all before it; false if one of those was given up.
+    pub(crate) fn publish(self) -> bool {
+        let done = self.publisher.publish(self.first, self.count);
+        std::mem::forget(self);
+        done
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.publisher.give_up();
     }
 }
 

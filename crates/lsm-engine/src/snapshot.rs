@@ -118,3 +118,6 @@ impl FamilySnapshot {
 
 read_calls!(Snapshot);
 read_calls!(FamilySnapshot);
+
+#[cfg(all(test, shuttle))]
+mod shuttle_models;

@@ -5,7 +5,9 @@
 //! `manifest`, which only background work and changes of families take.
 
 use crate::background::Background;
+use crate::close::Closing;
 use crate::commit::Writer;
+use crate::contain::ignoring_panics;
 use crate::family::Family;
 use crate::health::Health;
 use crate::logs::Logs;
@@ -49,6 +51,7 @@ pub(crate) struct Store {
     pub(crate) background: Background,
     pub(crate) counters: Counters,
     pub(crate) submissions: Submissions,
+    pub(crate) closing: Closing,
     /// Format of new tables, once one was written.
     pub(crate) format_version: OnceLock<u32>,
     /// What opening had to leave out of a torn log.
@@ -142,12 +145,12 @@ impl Store {
         let error = error.into();
         self.health.latch(&error);
         self.counters.background_errors.fetch_add(1, Ordering::Relaxed);
-        if let Some(listener) = &self.options.event_listener {
-            listener.on_background_error(&error.to_string());
-        }
         // Wake whoever waits for room: there will be none.
         self.pacer.press(Pressure::NONE);
         self.background.wake();
+        if let Some(listener) = &self.options.event_listener {
+            ignoring_panics(|| listener.on_background_error(&error.to_string()));
+        }
         error
     }
 

@@ -5,16 +5,20 @@
 //!
 //! # Invariants
 //! Q1. Submitted batches commit in the order of their submission.
-//! Q2. Every submitted batch gets its result, also when the store fails or is closed first.
+//! Q2. Every submitted batch gets its result, also when the store fails or is closed first, or its write panics.
+//! Q3. The writer thread survives a panic, and the batches of the group that panicked no longer take room.
 
+use crate::contain::ignoring_panics;
 use crate::store::Store;
-use crate::sync::thread::{Builder, JoinHandle, current};
+use crate::sync::thread::{Builder, JoinHandle, ThreadId, current};
 use crate::sync::{Condvar, Mutex};
 use crate::{Durability, Error, Result, WriteOptions};
 use lsm_core::{SeqNo, WriteBatch};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -34,6 +38,8 @@ struct Queue {
     waiting: VecDeque<Submission>,
     bytes: usize,
     thread: Option<JoinHandle<()>>,
+    /// The thread's, for as long as the queue lives.
+    thread_id: Option<ThreadId>,
     closed: bool,
 }
 
@@ -127,13 +133,15 @@ impl Future for Commit {
 }
 
 impl Outcome {
+    /// Gives the batch its result, unless it has one.
     fn resolve(&self, result: Result<SeqNo>) {
         let mut state = self.state.lock();
-        state.result = Some(result);
+        state.result.get_or_insert(result);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.done.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        // An executor may run the task right here.
+        wakers.into_iter().for_each(|waker| ignoring_panics(|| waker.wake()));
     }
 }
 
@@ -158,7 +166,10 @@ impl Submissions {
         }
         if queue.thread.is_none() {
             match start() {
-                Ok(thread) => queue.thread = Some(thread),
+                Ok(thread) => {
+                    queue.thread_id = Some(thread.thread().id());
+                    queue.thread = Some(thread);
+                }
                 Err(error) => return Commit::refused(lsm_core::Error::io("start thread", "lsm-writer", error).into()),
             }
         }
@@ -171,9 +182,10 @@ impl Submissions {
     }
 
     /// The writer thread: hands all that waits to `write`, again and again, until the queue is closed and empty.
-    fn drain(&self, write: impl Fn(VecDeque<Submission>)) {
+    /// Should that panic, `panicked` says what to answer to those who have no result (Q2, Q3).
+    fn drain(&self, write: impl Fn(&mut VecDeque<Submission>), panicked: impl Fn(&(dyn Any + Send)) -> Error) {
         loop {
-            let group = {
+            let mut group = {
                 let mut queue = self.queue.lock();
                 while queue.waiting.is_empty() && !queue.closed {
                     self.changed.wait(&mut queue);
@@ -184,10 +196,18 @@ impl Submissions {
                 return;
             }
             let bytes: usize = group.iter().map(|submission| submission.batch.byte_size()).sum();
-            write(group);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| write(&mut group))) {
+                let error = panicked(&*panic);
+                group.iter().for_each(|submission| submission.outcome.resolve(Err(error.clone())));
+            }
             self.queue.lock().bytes -= bytes;
             self.changed.notify_all();
         }
+    }
+
+    /// Whether this is the writer thread.
+    pub(crate) fn is_writer_thread(&self) -> bool {
+        self.queue.lock().thread_id == Some(current().id())
     }
 
     /// Takes no more batches, and returns once all that were taken are written.
@@ -198,8 +218,7 @@ impl Submissions {
         drop(queue);
         self.changed.notify_all();
         // A task that ends with its commit may hold the last handle, and then ends on the writer thread itself.
-        let is_other = |thread: &JoinHandle<()>| thread.thread().id() != current().id();
-        if let Some(thread) = thread.filter(is_other) {
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != current().id()) {
             // A panic of the writer thread has been reported by itself; there is nothing to add.
             let _ = thread.join();
         }
@@ -210,8 +229,10 @@ impl Store {
     pub(crate) fn submit(self: &Arc<Self>, batch: WriteBatch, options: &WriteOptions) -> Commit {
         self.submissions.push(batch, options, || {
             let store = Arc::clone(self);
-            let write = move || store.submissions.drain(|group| store.write_group(group));
-            Builder::new().name("lsm-writer".into()).spawn(write)
+            let drain = move || {
+                store.submissions.drain(|group| store.write_group(group), |panic| store.note_panic(panic));
+            };
+            Builder::new().name("lsm-writer".into()).spawn(drain)
         })
     }
 
@@ -221,10 +242,10 @@ impl Store {
     }
 
     /// Applies a group in order (Q1), then waits once for the strongest durability asked for.
-    fn write_group(self: &Arc<Self>, group: VecDeque<Submission>) {
+    fn write_group(self: &Arc<Self>, group: &mut VecDeque<Submission>) {
         let mut applied = Vec::with_capacity(group.len());
         for Submission { batch, options, outcome } in group {
-            match self.apply(batch, &options) {
+            match self.apply(batch, options) {
                 Ok(done) => applied.push((done, outcome)),
                 Err(error) => outcome.resolve(Err(error)),
             }

@@ -125,8 +125,14 @@ impl Manifest {
         let edits = self.complete(edits);
         let state = self.state.apply(&edits)?;
         let renew = matches!(self.condition, Condition::Torn) || self.is_large();
+        // A panic of the file system leaves it open what is on disk, as an error does (W2).
+        let interrupted = std::io::Error::other("a panic interrupted an edit");
+        self.condition = Condition::Failed(Error::io("write", &self.directory, interrupted));
         match if renew { self.renew(state) } else { self.append(&edits, state) } {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.condition = Condition::Sound;
+                Ok(())
+            }
             Err(Failure::Undone(error)) => {
                 self.condition = Condition::Torn;
                 Err(error)
@@ -157,7 +163,6 @@ impl Manifest {
     fn renew(&mut self, state: State) -> Result<(), Failure> {
         (self.records, self.state) = write_fresh(&*self.fs, &self.directory, &self.numbers, state)?;
         self.fresh_bytes = self.state.manifest_bytes;
-        self.condition = Condition::Sound;
         Ok(())
     }
 

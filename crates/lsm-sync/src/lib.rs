@@ -26,6 +26,9 @@ pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 pub use std::thread;
 
 #[cfg(shuttle)]
+pub mod explore;
+
+#[cfg(shuttle)]
 pub use scheduled::{Condvar, Mutex, MutexGuard};
 #[cfg(shuttle)]
 pub use shuttle::hint::spin_loop;

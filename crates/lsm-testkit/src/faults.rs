@@ -45,6 +45,8 @@ pub enum Failure {
     TornWrite,
     /// The sync of a file, a segment or a directory reports an I/O error.
     Sync,
+    /// Any call panics, as a file system of a user's own might, or a bug in it; an injected copy into a mapping too.
+    Panic,
     /// A write is interrupted by a signal (EINTR) before it took anything: the caller must try again.
     Interrupted,
 }

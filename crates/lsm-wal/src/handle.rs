@@ -9,6 +9,7 @@
 //!     directory that has its name. So a watermark in a log proves that the logs before it were synced.
 //! H2. After a sync failed, every later call fails with the same error, and so does the log that follows:
 //!     Linux marks pages clean when it could not write them, a second sync would "succeed".
+//!     A sync that panics has failed.
 //! H3. A failed delivery is not final: its bytes wait and go to the same place the next time, unless the
 //!     log is given up ([`Wal::abandon`](crate::Wal::abandon)). Then whoever waits for bytes that were not
 //!     delivered hears the error, for ever.
@@ -205,7 +206,9 @@ impl WalHandle {
 
     /// Makes all that comes before durable, then the log itself by `sync` (H1), and latches failures (H2).
     fn settle(&self, before: &mut Before, sync: impl FnOnce() -> std::io::Result<u64>) -> Result<()> {
+        let unfinished = Unfinished(self);
         let done = self.sync_before(before).and_then(|()| sync().map_err(|error| Error::io("sync", &self.path, error)));
+        std::mem::forget(unfinished);
         match done {
             Ok(bytes) => {
                 self.delivered.fetch_max(bytes, Ordering::AcqRel);
@@ -226,6 +229,16 @@ impl WalHandle {
             before.name_synced = true;
         }
         Ok(())
+    }
+}
+
+/// A sync that has no result yet; dropped without one only by a panic of the file system (H2).
+struct Unfinished<'a>(&'a WalHandle);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let panicked = std::io::Error::other("the file system panicked");
+        self.0.failure.get_or_init(|| Error::io("sync", &self.0.path, panicked));
     }
 }
 

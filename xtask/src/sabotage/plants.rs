@@ -79,7 +79,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "batch-split-over-records",
         file: "crates/lsm-engine/src/commit.rs",
-        find: "                    let position = writer.wal.append(batch.as_bytes())?;",
+        find: "                let position = writer.wal.append(batch.as_bytes())?;",
         plant: "                    let mut seq = first;\n                    let mut position = None;\n                    for entry in entries(batch) {\n                        let mut one = WriteBatch::new();\n                        match entry.kind {\n                            lsm_core::Kind::Value => one.put(entry.family, entry.key, entry.value),\n                            lsm_core::Kind::Deletion => one.delete(entry.family, entry.key),\n                            lsm_core::Kind::SingleDeletion => one.single_delete(entry.family, entry.key),\n                            lsm_core::Kind::Merge => one.merge(entry.family, entry.key, entry.value),\n                            lsm_core::Kind::RangeDeletion => one.delete_range(entry.family, entry.key, entry.value),\n                        }\n                        one.set_seq(seq);\n                        seq = seq.plus(1);\n                        position = Some(writer.wal.append(one.as_bytes())?);\n                    }\n                    let position = position.expect(\"not empty\");",
         caught_by: Lane("crash"),
     },
@@ -130,8 +130,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "published-before-inserted",
         file: "crates/lsm-engine/src/commit.rs",
-        find: "        if delivered.is_ok() {\n            staged.insert(&batch);\n        }\n        self.publisher.publish(staged.first, count);",
-        plant: "        self.publisher.publish(staged.first, count);\n        if delivered.is_ok() {\n            staged.insert(&batch);\n        }",
+        find: "            if delivered.is_ok() {\n                staged.insert(batch);\n            }\n            delivered\n        });\n        if !turn.publish() {\n            return Err(self.halted());\n        }",
+        plant: "            delivered\n        });\n        if !turn.publish() {\n            return Err(self.halted());\n        }\n        if delivered.is_ok() {\n            staged.insert(batch);\n        }",
         caught_by: Lane("isolation"),
     },
     Plant {
@@ -142,10 +142,45 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Shuttle("publish::shuttle_models"),
     },
     Plant {
+        name: "writer-thread-dies-of-a-panic",
+        file: "crates/lsm-engine/src/submit.rs",
+        find: "                group.iter().for_each(|submission| submission.outcome.resolve(Err(error.clone())));",
+        plant: "                drop(error);\n                return;",
+        caught_by: Test("-p lsm-engine --test panics"),
+    },
+    Plant {
+        name: "second-close-does-not-wait",
+        file: "crates/lsm-engine/src/close.rs",
+        find: "            Phase::Begun if cannot_wait() => false,",
+        plant: "            Phase::Begun if cannot_wait() || *phase == Phase::Begun => false,",
+        caught_by: Shuttle("close::shuttle_models"),
+    },
+    Plant {
+        name: "end-of-a-job-wakes-nobody",
+        file: "crates/lsm-engine/src/background.rs",
+        find: "            self.store.fail(lsm_core::Error::io(\"run background work for\", &self.store.directory, gone));\n        }\n        background.changed.notify_all();",
+        plant: "            self.store.fail(lsm_core::Error::io(\"run background work for\", &self.store.directory, gone));\n        }",
+        caught_by: Shuttle("shuttle_models::two_closes"),
+    },
+    Plant {
+        name: "panic-in-the-log-not-latched",
+        file: "crates/lsm-engine/src/contain.rs",
+        find: "            self.note_panic(&*panic);\n            resume_unwind(panic)",
+        plant: "            resume_unwind(panic)",
+        caught_by: Test("-p lsm-engine --test panics"),
+    },
+    Plant {
+        name: "interrupted-edit-written-twice",
+        file: "crates/lsm-manifest/src/manifest.rs",
+        find: "        self.condition = Condition::Failed(Error::io(\"write\", &self.directory, interrupted));",
+        plant: "        drop(interrupted);",
+        caught_by: Test("-p lsm-engine --test panics"),
+    },
+    Plant {
         name: "commits-published-out-of-order",
         file: "crates/lsm-engine/src/publish.rs",
-        find: "            self.wait_for(SeqNo::new(before));\n        }\n        self.visible.store(before + count, Ordering::SeqCst);",
-        plant: "        }\n        self.visible.fetch_max(before + count, Ordering::SeqCst);",
+        find: "        if self.visible.load(Ordering::Acquire) != before && !self.wait_for(SeqNo::new(before)) {\n            return false;\n        }\n        self.visible.store(before + count, Ordering::SeqCst);",
+        plant: "        self.visible.fetch_max(before + count, Ordering::SeqCst);",
         caught_by: Shuttle("publish::shuttle_models"),
     },
     Plant {

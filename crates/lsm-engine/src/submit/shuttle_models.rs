@@ -11,11 +11,12 @@ const BATCHES: u8 = 2;
 /// What a model runs: the code as it is, or a version with a bug.
 #[derive(Clone, Copy)]
 struct Code {
-    drain: fn(&Submissions, &dyn Fn(VecDeque<Submission>)),
+    drain: fn(&Submissions, &dyn Fn(&mut VecDeque<Submission>)),
     resolve: fn(&Outcome, Result<SeqNo>),
 }
 
-const CODE: Code = Code { drain: |submissions, write| submissions.drain(write), resolve: Outcome::resolve };
+const CODE: Code =
+    Code { drain: |submissions, write| submissions.drain(write, |_| Error::closed()), resolve: Outcome::resolve };
 
 /// A store that is no more than the list of what was written.
 struct World {
@@ -35,11 +36,11 @@ impl World {
         })
     }
 
-    fn write(&self, group: VecDeque<Submission>) {
+    fn write(&self, group: &mut VecDeque<Submission>) {
         for Submission { batch, outcome, .. } in group {
-            let written = entries(&batch).map(|entry| <[u8; 2]>::try_from(entry.key).unwrap());
+            let written = entries(batch).map(|entry| <[u8; 2]>::try_from(entry.key).unwrap());
             self.written.lock().extend(written);
-            (self.code.resolve)(&outcome, Ok(SeqNo::ZERO));
+            (self.code.resolve)(outcome, Ok(SeqNo::ZERO));
         }
     }
 
@@ -97,16 +98,16 @@ fn a_close_meets_submitters_and_every_batch_has_its_result() {
 
 #[test]
 fn a_writer_that_ends_with_batches_waiting_is_found() {
-    fn drain(submissions: &Submissions, write: &dyn Fn(VecDeque<Submission>)) {
+    fn drain(submissions: &Submissions, write: &dyn Fn(&mut VecDeque<Submission>)) {
         while !submissions.queue.lock().closed {
             let mut queue = submissions.queue.lock();
             while queue.waiting.is_empty() && !queue.closed {
                 submissions.changed.wait(&mut queue);
             }
-            let group = std::mem::take(&mut queue.waiting);
+            let mut group = std::mem::take(&mut queue.waiting);
             queue.bytes = 0;
             drop(queue);
-            write(group);
+            write(&mut group);
             submissions.changed.notify_all();
         }
     }
@@ -115,19 +116,19 @@ fn a_writer_that_ends_with_batches_waiting_is_found() {
 
 #[test]
 fn a_writer_that_makes_room_without_a_notification_is_found() {
-    fn drain(submissions: &Submissions, write: &dyn Fn(VecDeque<Submission>)) {
+    fn drain(submissions: &Submissions, write: &dyn Fn(&mut VecDeque<Submission>)) {
         loop {
             let mut queue = submissions.queue.lock();
             while queue.waiting.is_empty() && !queue.closed {
                 submissions.changed.wait(&mut queue);
             }
-            let group = std::mem::take(&mut queue.waiting);
+            let mut group = std::mem::take(&mut queue.waiting);
             drop(queue);
             if group.is_empty() {
                 return;
             }
             let bytes: usize = group.iter().map(|submission| submission.batch.byte_size()).sum();
-            write(group);
+            write(&mut group);
             submissions.queue.lock().bytes -= bytes;
         }
     }
@@ -156,4 +157,61 @@ fn an_outcome_that_notifies_before_there_is_a_result_is_found() {
         wakers.into_iter().for_each(Waker::wake);
     }
     explore::finds("deadlock", || store_stays_open(Code { resolve, ..CODE }));
+}
+
+/// Work that panics without the hook, which would print it thousands of times.
+fn panics(_: &mut VecDeque<Submission>) {
+    std::panic::resume_unwind(Box::new("planted"));
+}
+
+/// The writer's work panics; submitters hand over more than there is room for, look once at each commit as a future
+/// and drop some, and block for the others.
+fn work_panics(drain: fn(&Submissions, &dyn Fn(&mut VecDeque<Submission>))) {
+    let world = Arc::new(World {
+        code: Code { drain, ..CODE },
+        submissions: Submissions::default(),
+        written: Mutex::default(),
+    });
+    let submitters = [0_u8, 1].map(|submitter| {
+        let world = Arc::clone(&world);
+        thread::spawn(move || {
+            for number in 0..2_u8 {
+                let mut batch = WriteBatch::new();
+                batch.put(ColumnFamilyId::DEFAULT, &[submitter, number], &[0; 8]);
+                let mut commit = world.submissions.push(batch, &WriteOptions::default(), || {
+                    let world = Arc::clone(&world);
+                    Builder::new().spawn(move || (world.code.drain)(&world.submissions, &panics))
+                });
+                let _ = Pin::new(&mut commit).poll(&mut Context::from_waker(Waker::noop()));
+                if number == 1 {
+                    assert!(commit.wait().is_err(), "Q2");
+                }
+            }
+        })
+    });
+    submitters.into_iter().for_each(|submitter| submitter.join().unwrap());
+    world.submissions.close();
+    assert_eq!(world.submissions.queue.lock().bytes, 0, "Q3");
+}
+
+#[test]
+fn work_that_panics_leaves_nobody_waiting() {
+    // Covers Q2, Q3.
+    explore::holds(|| work_panics(CODE.drain));
+}
+
+#[test]
+fn a_writer_that_dies_of_a_panic_is_found() {
+    fn drain(submissions: &Submissions, write: &dyn Fn(&mut VecDeque<Submission>)) {
+        // As it once was: the thread's end went unnoticed.
+        let group = {
+            let mut queue = submissions.queue.lock();
+            while queue.waiting.is_empty() && !queue.closed {
+                submissions.changed.wait(&mut queue);
+            }
+            std::mem::take(&mut queue.waiting)
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| write(&mut { group })));
+    }
+    explore::finds("deadlock", || work_panics(drain));
 }

@@ -28,7 +28,7 @@ pub(super) enum Call {
     Write,
     /// Hands the bytes of a segment to the system.
     Deliver,
-    /// Copies a record into a mapping; no failure hits it.
+    /// Copies a record into a mapping; no failure hits it but a panic.
     Commit,
     Sync,
 }
@@ -56,6 +56,7 @@ impl Failure {
     fn hits(self, call: Call) -> bool {
         match self {
             Failure::Io => call != Call::Commit,
+            Failure::Panic => true,
             Failure::NoSpace => matches!(call, Call::Create | Call::TakesSpace | Call::Write | Call::Deliver),
             Failure::TooManyFiles => matches!(call, Call::Open | Call::Create),
             Failure::ShortRead => call == Call::Read,
@@ -151,6 +152,8 @@ impl Script {
             state.struck += 1;
             state.first_struck.get_or_insert_with(|| format!("{name} {}", path.display()));
         }
+        drop(state);
+        assert!(struck != Some(Failure::Panic), "planted panic: {name} {}", path.display());
         struck
     }
 
