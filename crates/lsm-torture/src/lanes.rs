@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod faults;
 mod full;
+mod isolation;
 mod kill;
 mod locks;
 mod model;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Box<dyn Lane>> {
         Box::new(faults::Faults),
         Box::new(damage::Damage),
         Box::new(model::Model),
+        Box::new(isolation::Isolation),
         Box::new(kill::Kill),
         Box::new(power::Power),
         Box::new(full::Full),

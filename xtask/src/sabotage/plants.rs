@@ -142,6 +142,27 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Shuttle("publish::shuttle_models"),
     },
     Plant {
+        name: "flush-misses-inserts-in-flight",
+        file: "crates/lsm-engine/src/flush.rs",
+        find: "            if !self.publisher.wait_for(frozen.last_seq) {",
+        plant: "            if false {",
+        caught_by: Lane("isolation"),
+    },
+    Plant {
+        name: "snapshot-of-the-next-number",
+        file: "crates/lsm-engine/src/snapshot.rs",
+        find: "        let seq = publisher.visible();\n        *live",
+        plant: "        let seq = publisher.visible().plus(1);\n        *live",
+        caught_by: Lane("isolation"),
+    },
+    Plant {
+        name: "memtable-leaves-before-its-table",
+        file: "crates/lsm-engine/src/flush.rs",
+        find: "            self.apply_edit(manifest, edit)?;\n            let version",
+        plant: "            family.update(|view| { let mut next = view.clone(); next.frozen.truncate(view.frozen.len() - flushed); next });\n            let flushed = 0;\n            self.apply_edit(manifest, edit)?;\n            let version",
+        caught_by: Lane("isolation"),
+    },
+    Plant {
         name: "writer-thread-dies-of-a-panic",
         file: "crates/lsm-engine/src/submit.rs",
         find: "                group.iter().for_each(|submission| submission.outcome.resolve(Err(error.clone())));",
