@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::steps::Steps;
-use crate::{Outcome, advisories, no_arguments, root, tidy, torture};
+use crate::{Outcome, advisories, no_arguments, root, sanitize, tidy, torture};
 
 pub(crate) const TEST_HELP: &str = "\
 Everything that must pass before a change lands. All steps run, even behind one that failed.
@@ -27,7 +27,8 @@ Tests against RocksDB's own tools skip themselves when `ldb` is not installed (D
 with LSM_REQUIRE_ROCKSDB=1 they fail instead. The summary names whatever was skipped.";
 
 pub(crate) const CI_HELP: &str = "\
-The steps of `cargo xtask test`, and the documentation of all crates with warnings as errors.
+The steps of `cargo xtask test`, those of `cargo xtask sanitize`, and the documentation of all crates with warnings
+as errors.
 
 Usage: cargo xtask ci";
 
@@ -40,7 +41,7 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<Outcome> {
     }
     let mut steps = Steps::default();
     test_steps(&mut steps);
-    steps.skip("documentation", "part of `cargo xtask ci`");
+    steps.skip("sanitizers and documentation", "part of `cargo xtask ci`");
     Ok(finish(steps))
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn ci(arguments: &[String]) -> anyhow::Result<Outcome> {
     }
     let mut steps = Steps::default();
     test_steps(&mut steps);
+    sanitize::sanitize(&mut steps);
     let mut doc = cargo("doc --workspace --no-deps --document-private-items");
     steps.command("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"));
     Ok(finish(steps))
@@ -88,7 +90,7 @@ fn loom(steps: &mut Steps) {
 }
 
 fn shuttle(steps: &mut Steps) {
-    let mut models = cargo("test -p lsm-engine --lib --release shuttle_models");
+    let mut models = cargo("test -p lsm-engine -p lsm-wal --lib --release shuttle_models -- --show-output");
     models.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", target_directory().join("shuttle"));
     // Linking with all crates at once takes longer than all models together.
     steps.command("shuttle", models.env("CARGO_PROFILE_RELEASE_LTO", "off"));

@@ -8,6 +8,7 @@ mod bench;
 mod checks;
 mod fuzz;
 mod sabotage;
+mod sanitize;
 mod steps;
 mod tidy;
 mod torture;
@@ -27,6 +28,7 @@ Commands:
   soak        Try to break the store for a stretch of time
   repro       Run one step of a lane again that found something
   sabotage    Plant bugs in a copy and show that each is caught
+  sanitize    Tests of the concurrent and unsafe parts under ThreadSanitizer and AddressSanitizer
   advisories  Look up the dependencies among the known vulnerabilities
   fuzz        Fuzz one decoder for a while (needs cargo-fuzz and a nightly toolchain)
   bench       Run the benches, or with --micro the criterion ones
@@ -71,6 +73,7 @@ fn run(arguments: &[String]) -> anyhow::Result<Outcome> {
         "soak" => (torture::SOAK_HELP, torture::soak),
         "repro" => (torture::REPRO_HELP, torture::repro),
         "sabotage" => (sabotage::HELP, sabotage::run),
+        "sanitize" => (sanitize::HELP, sanitize::run),
         "advisories" => (advisories::HELP, advisories::run),
         "fuzz" => (fuzz::HELP, fuzz::run),
         "bench" => (bench::HELP, bench::run),

@@ -152,7 +152,9 @@ impl Catcher {
             Catcher::Lane(name) => cargo(&format!("run --quiet --profile torture -p lsm-torture -- run {name}")),
             Catcher::Test(arguments) => cargo(&format!("test --quiet {arguments} {no_run}")),
             Catcher::Loom(model) => cargo(&format!("test -p lsm-memtable --test loom --release {no_run} {model}")),
-            Catcher::Shuttle(model) => cargo(&format!("test -p lsm-engine --lib --release {no_run} {model}")),
+            Catcher::Shuttle(model) => {
+                cargo(&format!("test -p lsm-engine -p lsm-wal --lib --release {no_run} {model}"))
+            }
         };
         let target = target_directory().join("sabotage/target");
         match self {

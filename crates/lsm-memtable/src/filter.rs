@@ -9,7 +9,7 @@
 //! # Invariants
 //! F1. A key that was added before the question is never denied.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{self, AtomicU64, Ordering};
 
 const BITS_PER_KEY: u32 = 4;
 
@@ -32,7 +32,7 @@ impl Filter {
     pub(crate) fn add(&self, user_key: &[u8]) {
         let hash = hash(user_key);
         // Relaxed: the entry's link, published after this, orders it for those who saw the link (F1).
-        self.word(hash).fetch_or(bits(hash), Ordering::Relaxed);
+        sync::set_bits(self.word(hash), bits(hash));
     }
 
     /// False only if the key was not added.

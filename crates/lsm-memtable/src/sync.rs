@@ -64,6 +64,17 @@ pub(crate) fn advance(slot: &AtomicU64, mark: u64, end: u64) -> Result<(), u64> 
     slot.compare_exchange_weak(mark, end, Ordering::Relaxed, Ordering::Relaxed).map(|_| ())
 }
 
+/// Sets `bits` in `slot`, beside whoever sets others. It orders nothing: links do.
+#[inline]
+pub(crate) fn set_bits(slot: &AtomicU64, bits: u64) {
+    #[cfg(loom)]
+    if mutant::planted() == Some(mutant::Mutant::BitsStoredWhole) {
+        let others = slot.load(Ordering::Relaxed);
+        return slot.store(others | bits, Ordering::Relaxed);
+    }
+    slot.fetch_or(bits, Ordering::Relaxed);
+}
+
 /// Bugs that the loom models plant to show that they would be found.
 #[cfg(loom)]
 pub mod mutant {
@@ -80,6 +91,10 @@ pub mod mutant {
         RelaxedCount,
         /// A link or the fill mark is stored without looking: one of two writers is overwritten.
         StoreInsteadOfExchange,
+        /// A filter's word is read and stored in two steps: one of two writers is overwritten.
+        BitsStoredWhole,
+        /// A commit is made visible without Release: for the model that makes it visible itself.
+        RelaxedVisible,
     }
 
     std::thread_local! {
@@ -92,7 +107,8 @@ pub mod mutant {
         PLANTED.set(mutant);
     }
 
-    pub(crate) fn planted() -> Option<Mutant> {
+    /// The planted one.
+    pub fn planted() -> Option<Mutant> {
         PLANTED.get()
     }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use lsm_core::Cursor;
 use lsm_core::key::{Kind, SeqNo, user_key};
-use lsm_memtable::mutant::{Mutant, plant};
+use lsm_memtable::mutant::{Mutant, plant, planted};
 use lsm_memtable::{EntrySize, Memtable, Reservation};
 
 /// Keys of one byte differ in the prefix that links carry, those of five bytes only behind it.
@@ -163,6 +163,45 @@ fn room_is_given_once(world: World) {
     assert_eq!(world.scan(), b"cm");
 }
 
+/// Two writers add to one word of the filter, which both keys share here; a reader that met an entry is not denied
+/// it. Covers F1.
+fn keys_share_a_word_of_the_filter(world: World) {
+    let mut room = world.reserve(Kind::Value);
+    let mut other_room = world.reserve(Kind::Value);
+    let other = thread::spawn({
+        let world = world.clone();
+        move || {
+            world.put(&mut other_room, b'm', 2);
+            assert_eq!(world.get(b'm'), Some(b'm'), "F1");
+        }
+    });
+    world.put(&mut room, b'c', 1);
+    other.join().unwrap();
+    assert_eq!((world.get(b'c'), world.get(b'm')), (Some(b'c'), Some(b'm')), "F1");
+}
+
+/// A commit of two entries is made visible as the store does it, by one number behind them: who sees the number
+/// finds both. The store's own publisher is a model under shuttle, which does not see orderings.
+fn a_visible_commit_is_whole(world: World) {
+    let visible = Arc::new(loom::sync::atomic::AtomicU64::new(0));
+    let mut rooms = [world.reserve(Kind::Value), world.reserve(Kind::Value)];
+    let reader = thread::spawn({
+        let (world, visible) = (world.clone(), Arc::clone(&visible));
+        move || {
+            if visible.load(loom::sync::atomic::Ordering::Acquire) == 2 {
+                assert_eq!((world.get(b'c'), world.get(b'm')), (Some(b'c'), Some(b'm')), "half a commit");
+            }
+        }
+    });
+    world.put(&mut rooms[0], b'c', 1);
+    world.put(&mut rooms[1], b'm', 2);
+    match planted() {
+        Some(Mutant::RelaxedVisible) => visible.store(2, loom::sync::atomic::Ordering::Relaxed),
+        _ => visible.store(2, loom::sync::atomic::Ordering::SeqCst),
+    }
+    reader.join().unwrap();
+}
+
 type Model = fn(World);
 
 /// Tries `model` on nodes of each height and keys of each sort; returns how many orders loom tried.
@@ -214,4 +253,14 @@ fn counting_range_deletions() {
 #[test]
 fn reserving_against_reserving() {
     check(room_is_given_once, Mutant::StoreInsteadOfExchange);
+}
+
+#[test]
+fn adding_to_the_filter() {
+    check(keys_share_a_word_of_the_filter, Mutant::BitsStoredWhole);
+}
+
+#[test]
+fn making_a_commit_visible() {
+    check(a_visible_commit_is_whole, Mutant::RelaxedVisible);
 }

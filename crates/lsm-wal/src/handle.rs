@@ -252,3 +252,6 @@ impl std::fmt::Debug for WalHandle {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod shuttle_models;

@@ -163,6 +163,20 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Lane("isolation"),
     },
     Plant {
+        name: "sync-covers-who-came-late",
+        file: "crates/lsm-wal/src/handle.rs",
+        find: "                self.synced.store(bytes, Ordering::Release);",
+        plant: "                self.synced.store(self.segment.len().max(bytes), Ordering::Release);",
+        caught_by: Shuttle("handle::shuttle_models"),
+    },
+    Plant {
+        name: "failed-sync-forgotten-by-waiters",
+        file: "crates/lsm-wal/src/handle.rs",
+        find: "            Err(error) => Err(self.failure.get_or_init(|| error).duplicate()),",
+        plant: "            Err(error) => Err(error),",
+        caught_by: Shuttle("handle::shuttle_models"),
+    },
+    Plant {
         name: "writer-thread-dies-of-a-panic",
         file: "crates/lsm-engine/src/submit.rs",
         find: "                group.iter().for_each(|submission| submission.outcome.resolve(Err(error.clone())));",
