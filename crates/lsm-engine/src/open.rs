@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 use lsm_compaction::{Executor, TokioExecutor};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error as CoreError, SeqNo};
-use lsm_fs::{FileType, Fs, Lock};
+use lsm_fs::{FileType, Fs, LatchedFs, Lock};
 use lsm_manifest::{FileNumbers, Manifest, State, VersionEdit};
 use lsm_memtable::Memtable;
 use lsm_wal::{Facts, ManifestFact, Origin, Predecessor, Wal, WalHandle, WalOptions};
@@ -80,7 +80,9 @@ fn manifest_on_disk(fs: &dyn Fs, directory: &Path) -> Option<(FileNumber, u64)> 
     lsm_manifest::read(fs, directory).ok().map(|state| (state.manifest, state.manifest_bytes))
 }
 
-fn open_once(directory: &Path, options: Options) -> Result<Db> {
+fn open_once(directory: &Path, mut options: Options) -> Result<Db> {
+    // Log, manifest and tables all sync the directory, and none may after another has failed to.
+    options.fs = Arc::new(LatchedFs::new(options.fs, directory));
     let fs = Arc::clone(&options.fs);
     prepare_directory(&*fs, directory, &options)?;
     let lock = if options.read_only { None } else { Some(take_lock(&*fs, directory)?) };

@@ -19,7 +19,7 @@ use crate::stats::Counters;
 use crate::submit::Submissions;
 use crate::sync::{Mutex, Ordering};
 use crate::tables::Tables;
-use crate::{Error, Options, Result};
+use crate::{Error, ErrorKind, Options, Result};
 use arc_swap::ArcSwap;
 use lsm_core::ColumnFamilyId;
 use lsm_fs::Lock;
@@ -140,7 +140,7 @@ impl Store {
         if log.has_failed() { self.fail(error) } else { error.into() }
     }
 
-    /// Latches a failure after which this handle must not acknowledge anything.
+    /// Latches a failure after which this handle must not acknowledge anything. Returns what to tell the caller.
     pub(crate) fn fail(&self, error: impl Into<Error>) -> Error {
         let error = error.into();
         self.health.latch(&error);
@@ -151,7 +151,11 @@ impl Store {
         if let Some(listener) = &self.options.event_listener {
             ignoring_panics(|| listener.on_background_error(&error.to_string()));
         }
-        error
+        match error.kind() {
+            // That kind says that nothing happened and that a retry may help; here it is open what did, and none will.
+            ErrorKind::NoSpace => Error::became_read_only(error),
+            _ => error,
+        }
     }
 
     /// The key behind the last one that `family` may hold.

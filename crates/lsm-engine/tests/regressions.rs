@@ -592,3 +592,53 @@ fn a_writer_does_not_wait_for_a_memtable_that_nobody_flushes() {
     });
     assert!(outcome.is_some(), "the writer waits for ever");
 }
+
+/// A process's syncs were made to fail: one job's sync of the directory did, and the next job in line synced it
+/// again, got `Ok`, and put a table into the manifest beside names that could be lost.
+#[test]
+fn a_directory_whose_sync_failed_is_not_synced_again() {
+    let mut seen = false;
+    for skip in 0..8 {
+        let fs = FaultFs::new(MemFs::new());
+        let executor = Arc::new(StepExecutor::new());
+        let options = Options::new().write_buffer_size(16 << 10).executor(executor.clone()).fs(Arc::new(fs.clone()));
+        let db = options.open(STORE).unwrap();
+        let families = [db.column_family("a").unwrap(), db.column_family("b").unwrap()];
+        for number in 0..200 {
+            if executor.len() < families.len() {
+                families.iter().for_each(|family| drop(family.put(format!("{number:03}"), vec![b'v'; 1000])));
+            }
+        }
+        assert_eq!(executor.len(), families.len(), "a flush of each family waits for its turn");
+        fs.inject(Fault::once(fs.count(Failure::Sync) + skip, Failure::Sync));
+        while executor.step() && fs.failed_syncs().is_empty() {}
+        if fs.failed_syncs() != [Path::new(STORE)] {
+            continue;
+        }
+        let again = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&again);
+        fs.observe(Arc::new(move |moment| {
+            let is_sync = moment.name == "sync directory" && moment.path == Path::new(STORE);
+            *counted.lock().unwrap() += u32::from(is_sync);
+        }));
+        seen |= !executor.is_empty();
+        while executor.step() {}
+        assert_eq!(*again.lock().unwrap(), 0, "the directory was synced again after sync {skip} had failed");
+        assert!(db.put("more", "1").is_err());
+    }
+    assert!(seen, "no job was left when the sync failed");
+}
+
+/// A process's syncs were made to fail: the log's with ENOSPC was answered with `NoSpace`, which says that the write
+/// was not made and may be tried again. It was visible, and the store had become read-only.
+#[test]
+fn a_log_that_finds_no_space_at_its_sync_does_not_say_that_the_write_was_not_made() {
+    let fs = FaultFs::new(MemFs::new());
+    let db = Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone())).open(STORE).unwrap();
+    fs.inject(Fault::once(fs.count(Failure::SyncNoSpace), Failure::SyncNoSpace));
+    let synced = WriteOptions::new().durability(Durability::Synced);
+    let error = db.write_with(one("key", "1"), &synced).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
+    assert!(!error.is_retryable());
+    assert_eq!(db.put("key", "2").unwrap_err().kind(), ErrorKind::ReadOnly);
+}

@@ -9,6 +9,7 @@
 //! | [`fs`] | the calls, and what survives a crash after each |
 //! | [`segment`] | a log file while it is written: reserve, fill, commit; deliver, sync |
 //! | `latch` | a failed sync is never tried again |
+//! | `latched` | nor is that of a store's directory, whoever asks |
 //! | `positioned`, `map` | the two ways to write a segment; `map` has the crate's only `unsafe` |
 //! | `os` | the real file system |
 //! | [`mem`] | the one in memory, with `crash()` |
@@ -37,6 +38,7 @@
 pub mod clock;
 pub mod fs;
 mod latch;
+mod latched;
 mod map;
 pub mod mem;
 mod os;
@@ -45,6 +47,7 @@ pub mod segment;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use fs::{FileType, FileWriter, Fs, Lock, Metadata};
+pub use latched::LatchedFs;
 pub use mem::{Crash, MemFs};
 pub use os::OsFs;
 pub use segment::{Segment, SegmentAccess, SegmentHandle};

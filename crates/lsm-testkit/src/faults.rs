@@ -47,6 +47,8 @@ pub enum Failure {
     Sync,
     /// Any call panics, as a file system of a user's own might, or a bug in it; an injected copy into a mapping too.
     Panic,
+    /// As [`Failure::Sync`], with ENOSPC: a file system that allocates when it writes back.
+    SyncNoSpace,
     /// A write is interrupted by a signal (EINTR) before it took anything: the caller must try again.
     Interrupted,
 }

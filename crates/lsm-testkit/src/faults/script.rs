@@ -62,7 +62,7 @@ impl Failure {
             Failure::ShortRead => call == Call::Read,
             Failure::ShortWrite | Failure::Interrupted => call == Call::Write,
             Failure::TornWrite => matches!(call, Call::Write | Call::Deliver),
-            Failure::Sync => call == Call::Sync,
+            Failure::Sync | Failure::SyncNoSpace => call == Call::Sync,
         }
     }
 
@@ -72,7 +72,7 @@ impl Failure {
         const EMFILE: i32 = 24;
         const ENOSPC: i32 = 28;
         io::Error::from_raw_os_error(match self {
-            Failure::NoSpace => ENOSPC,
+            Failure::NoSpace | Failure::SyncNoSpace => ENOSPC,
             Failure::TooManyFiles => EMFILE,
             Failure::Interrupted => EINTR,
             _ => EIO,

@@ -107,7 +107,7 @@ impl Plan {
         let is_critical =
             [".log", "MANIFEST", "CURRENT", ".dbtmp", "sync directory"].iter().any(|part| struck.contains(part));
         match (self.failure, self.repeat) {
-            (Failure::Sync | Failure::Panic, _) => false,
+            (Failure::Sync | Failure::SyncNoSpace | Failure::Panic, _) => false,
             (Failure::NoSpace | Failure::ShortRead | Failure::ShortWrite, _) => true,
             (Failure::Interrupted, _) | (Failure::TooManyFiles, Repeat::Once) => true,
             (Failure::Io | Failure::TornWrite, Repeat::Once) => !is_critical && self.second.is_none(),
