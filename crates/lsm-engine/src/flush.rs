@@ -171,11 +171,26 @@ impl Store {
     /// Puts `edit` into the manifest. A failure that leaves it open what is on disk is latched, and no file may
     /// be deleted then; after any other nothing happened.
     pub(crate) fn apply_edit(&self, manifest: &mut Manifest, edit: VersionEdit) -> Result<()> {
+        self.check_lock()?;
         if let Err(error) = self.fenced(|| manifest.apply(vec![edit])) {
             return Err(if manifest.failure().is_some() { self.fail(error) } else { Error::from(error) });
         }
         self.note_manifest(manifest.state());
         Ok(())
+    }
+
+    /// A store whose `LOCK` somebody removed may have a second owner by now: it writes nothing more, and removes no
+    /// file. Looked at before each edit, since edits are what two owners would overwrite each other with.
+    fn check_lock(&self) -> Result<()> {
+        let path = FileKind::Lock.path(&self.directory);
+        let in_force = self.lock.lock().as_ref().map_or(Ok(true), |lock| lock.keeps_others_out());
+        match in_force.map_err(|error| lsm_core::Error::io("stat", &path, error))? {
+            true => Ok(()),
+            false => {
+                let detail = "the file was removed or replaced while the store was open: another handle may write here";
+                Err(self.fail(lsm_core::Error::corruption(detail).in_file(&path)))
+            }
+        }
     }
 
     /// Removes tables that no manifest names.

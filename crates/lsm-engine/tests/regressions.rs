@@ -642,3 +642,22 @@ fn a_log_that_finds_no_space_at_its_sync_does_not_say_that_the_write_was_not_mad
     assert!(!error.is_retryable());
     assert_eq!(db.put("key", "2").unwrap_err().kind(), ErrorKind::ReadOnly);
 }
+
+/// Nothing looked at `LOCK` after the opening: with the file removed, a second handle opened the directory too, and
+/// both wrote manifests.
+#[test]
+fn a_store_whose_lock_was_removed_writes_no_more_edits() {
+    let fs = MemFs::new();
+    let options = || Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
+    let db = options().open(STORE).unwrap();
+    db.put("first", "1").unwrap();
+    fs.remove(&Path::new(STORE).join("LOCK")).unwrap();
+    let error = db.flush().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
+    assert!(error.to_string().contains("LOCK"), "{error}");
+    assert_eq!(db.get("first").unwrap().unwrap(), "1");
+    assert_eq!(db.put("more", "2").unwrap_err().kind(), ErrorKind::ReadOnly);
+    drop(db);
+    let db = options().open(STORE).unwrap();
+    assert_eq!(db.get("first").unwrap().unwrap(), "1");
+}

@@ -155,7 +155,14 @@ pub trait FileWriter: io::Write + Send {
 }
 
 /// A lock that is held until it is dropped.
-pub trait Lock: Send + Sync {}
+pub trait Lock: Send + Sync {
+    /// Whether its file still has its name. If somebody removed or replaced it, the next one who locks that name
+    /// gets a lock too, and this one keeps nobody away any more.
+    ///
+    /// # Errors
+    /// Whatever the system reports.
+    fn keeps_others_out(&self) -> io::Result<bool>;
+}
 
 /// What a name stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -20,7 +20,7 @@ mod world;
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lsm_core::ReadAt;
@@ -171,7 +171,7 @@ impl Fs for MemFs {
         drop(world);
         let file = self.open_file(id);
         match taken {
-            true => Ok(Box::new(MemLock(file))),
+            true => Ok(Box::new(MemLock { file, path: path.to_owned() })),
             false => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -260,12 +260,19 @@ impl ReadAt for MemReader {
     }
 }
 
-struct MemLock(Arc<OpenFile>);
+struct MemLock {
+    file: Arc<OpenFile>,
+    path: PathBuf,
+}
 
-impl Lock for MemLock {}
+impl Lock for MemLock {
+    fn keeps_others_out(&self) -> io::Result<bool> {
+        Ok(self.file.world().is_at(self.file.id, &self.path))
+    }
+}
 
 impl Drop for MemLock {
     fn drop(&mut self) {
-        self.0.world().release_lock(self.0.id);
+        self.file.world().release_lock(self.file.id);
     }
 }

@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lsm_core::ReadAt;
@@ -133,7 +133,7 @@ impl Fs for OsFs {
             .open(path)?;
         check_regular(&file)?;
         set_lock(&file, nix::libc::F_WRLCK)?;
-        Ok(Box::new(OsLock { file }))
+        Ok(Box::new(OsLock { file, path: path.to_owned() }))
     }
 
     fn free_space(&self, path: &Path) -> io::Result<u64> {
@@ -210,9 +210,19 @@ impl PositionedFile for File {
 /// The lock of an open file description (F_OFD_SETLK): it goes with the last descriptor of it.
 struct OsLock {
     file: File,
+    path: PathBuf,
 }
 
-impl Lock for OsLock {}
+impl Lock for OsLock {
+    fn keeps_others_out(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match self.path.symlink_metadata() {
+            Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 impl Drop for OsLock {
     fn drop(&mut self) {

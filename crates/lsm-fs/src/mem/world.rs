@@ -231,6 +231,11 @@ impl World {
         self.locked.insert(id)
     }
 
+    /// Whether `path` leads to the file `id`.
+    pub(super) fn is_at(&self, id: NodeId, path: &Path) -> bool {
+        self.find(path).is_ok_and(|found| found == id)
+    }
+
     pub(super) fn release_lock(&mut self, id: NodeId) {
         self.locked.remove(&id);
     }

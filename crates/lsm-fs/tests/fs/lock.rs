@@ -105,3 +105,18 @@ fn posix_lock(path: &Path) -> bool {
     };
     fcntl(&file, FcntlArg::F_SETLK(&request)).is_ok()
 }
+
+#[test]
+fn a_lock_whose_file_was_removed_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let cases: [(&dyn Fs, &Path); 2] = [(&OsFs, directory.path()), (&MemFs::new(), Path::new("/"))];
+    for (fs, root) in cases {
+        let path = root.join("LOCK");
+        let lock = fs.lock(&path).unwrap();
+        assert!(lock.keeps_others_out().unwrap());
+        fs.remove(&path).unwrap();
+        assert!(!lock.keeps_others_out().unwrap());
+        let other = fs.lock(&path).unwrap();
+        assert!(!lock.keeps_others_out().unwrap() && other.keeps_others_out().unwrap());
+    }
+}
