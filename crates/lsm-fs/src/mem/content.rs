@@ -5,7 +5,8 @@
 //!     what that one covered is visible and never becomes durable.
 //! C2. Of each 512-byte sector a power cut leaves the durable contents or those after some pending
 //!     write to it, since a disk writes a sector whole and the system writes it as it is at that moment.
-//!     A sector by which a write made the file longer may hold anything if the write itself is lost.
+//!     A sector by which a write made the file longer is zeros if the write itself is lost: file systems that show
+//!     what an older file left there (ext4 with data=writeback) are not what the store is made for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +14,6 @@ use std::sync::Arc;
 use super::crash::Fate;
 
 const SECTOR_BYTES: usize = 512;
-
-/// What an older file left in blocks that this one was given.
-const STALE: u8 = 0xd7;
 
 #[derive(Clone, Default)]
 pub(super) struct Content {
@@ -31,9 +29,7 @@ enum Change {
         offset: usize,
         bytes: Vec<u8>,
     },
-    /// The length that a write behind the end gives, whose blocks are written later.
-    Grown(usize),
-    /// A length that was set: new bytes are zeros.
+    /// New bytes are zeros.
     Length(usize),
 }
 
@@ -55,7 +51,7 @@ impl Content {
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
         if end > self.visible.len() {
-            self.change(Change::Grown(end));
+            self.change(Change::Length(end));
         }
         self.change(Change::Write { offset, bytes: bytes.to_vec() });
     }
@@ -100,15 +96,10 @@ impl Content {
 
     fn image(&self, fate: &mut Fate) -> Vec<u8> {
         let mut lengths = vec![self.durable.len()];
-        let mut grown = 0;
         let mut sectors: BTreeMap<usize, Vec<(usize, &[u8])>> = BTreeMap::new();
         for change in &self.pending {
             match change {
                 Change::Length(bytes) => lengths.push(*bytes),
-                Change::Grown(bytes) => {
-                    lengths.push(*bytes);
-                    grown = grown.max(*bytes);
-                }
                 Change::Write { offset, bytes } => split(*offset, bytes, |sector, piece| {
                     sectors.entry(sector).or_default().push(piece);
                 }),
@@ -116,12 +107,8 @@ impl Content {
         }
         let mut image = Vec::clone(&self.durable);
         image.resize(lengths[fate.newest(lengths.len() - 1)], 0);
-        for (&sector, writes) in &sectors {
+        for writes in sectors.values() {
             let kept = fate.newest(writes.len());
-            let (from, to) = (sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
-            if kept == 0 && from >= self.durable.len() && to <= grown && fate.is_stale() {
-                overlay(&mut image, from, &[STALE; SECTOR_BYTES]);
-            }
             for &(offset, bytes) in &writes[..kept] {
                 overlay(&mut image, offset, bytes);
             }
@@ -136,7 +123,7 @@ impl Content {
 impl Change {
     fn apply(&self, image: &mut Vec<u8>) {
         match self {
-            Change::Grown(bytes) | Change::Length(bytes) => image.resize(*bytes, 0),
+            Change::Length(bytes) => image.resize(*bytes, 0),
             Change::Write { offset, bytes } => overlay(image, *offset, bytes),
         }
     }
@@ -222,17 +209,5 @@ mod tests {
         assert_eq!(content.visible(), b"covered later");
         let left = content.crash(&mut Fate::new(Crash::Subset(u64::MAX)));
         assert_eq!(left.visible(), b"\0\0\0\0\0\0\0 later");
-    }
-
-    #[test]
-    fn a_lost_write_behind_the_end_may_leave_stale_bytes_and_an_allocation_leaves_zeros() {
-        let (mut grown, mut allocated) = (Content::default(), Content::default());
-        grown.write(0, &[1; 4 * SECTOR_BYTES]);
-        allocated.set_len(4 * SECTOR_BYTES);
-        allocated.write(0, &[1; 4 * SECTOR_BYTES]);
-        let found = |content: &Content, byte| {
-            (0..200).any(|seed| content.crash(&mut Fate::new(Crash::Random(seed))).visible().contains(&byte))
-        };
-        assert!(found(&grown, STALE) && found(&grown, 0) && found(&allocated, 0) && !found(&allocated, STALE));
     }
 }

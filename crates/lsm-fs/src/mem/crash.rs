@@ -23,8 +23,6 @@ pub(super) struct Fate {
     random: u64,
     /// Of 8 changes, how many a random power cut keeps.
     kept_of_8: u64,
-    /// Whether lost writes leave what stood in their blocks before.
-    stale: bool,
 }
 
 /// One in this many sectors is torn inside by a random power cut, as a copy to a mapping may be.
@@ -36,10 +34,9 @@ impl Fate {
             Crash::Random(seed) => seed,
             _ => 0,
         };
-        let mut fate = Fate { crash, decided: 0, random, kept_of_8: 0, stale: false };
+        let mut fate = Fate { crash, decided: 0, random, kept_of_8: 0 };
         // Some power cuts keep nearly everything and some hardly anything.
         fate.kept_of_8 = 1 + fate.next() % 7;
-        fate.stale = matches!(crash, Crash::Random(_)) && fate.next().is_multiple_of(4);
         fate
     }
 
@@ -71,11 +68,6 @@ impl Fate {
     pub(super) fn torn(&mut self, count: usize) -> usize {
         let tears = matches!(self.crash, Crash::Random(_)) && self.next().is_multiple_of(TORN_ONE_IN);
         if tears { (self.next() % (count as u64 + 1)) as usize } else { 0 }
-    }
-
-    /// Whether the blocks of a lost write hold stale bytes instead of zeros.
-    pub(super) fn is_stale(&self) -> bool {
-        self.stale
     }
 
     /// Decisions so far.

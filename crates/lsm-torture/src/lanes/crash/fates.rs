@@ -18,7 +18,7 @@ pub(super) fn all(memory: &MemFs, choices: &mut Choices) -> Vec<Crash> {
     let mut fates = vec![Crash::KeepAll];
     if unsynced <= ALL_SUBSETS_MAX {
         fates.extend((0..1 << unsynced).map(Crash::Subset));
-        // Torn inside of a sector, or with stale bytes.
+        // Torn inside of a sector.
         fates.extend((unsynced > 0).then(|| Crash::Random(choices.number())));
         return fates;
     }
