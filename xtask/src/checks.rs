@@ -19,9 +19,9 @@ Steps:
   doc tests  the examples in the documentation
   tidy       rules about the source tree, see `cargo xtask tidy --help`
   advisories no package of Cargo.lock has a known vulnerability; with cargo-deny installed, deny.toml too
-  lanes      every lane that tries to break the store, each up to its figure, see `cargo xtask soak --help`
   loom       the memtable's concurrency models, optimised, in a target directory of their own
   shuttle    the store's concurrency models under random schedules, likewise
+  lanes      every lane that tries to break the store, each up to its figure, see `cargo xtask soak --help`
 
 Tests against RocksDB's own tools skip themselves when `ldb` is not installed (Debian: rocksdb-tools);
 with LSM_REQUIRE_ROCKSDB=1 they fail instead. The summary names whatever was skipped.";
@@ -64,9 +64,10 @@ fn test_steps(steps: &mut Steps) {
     steps.command("doc tests", &mut cargo("test --workspace --doc --no-fail-fast"));
     steps.step("tidy", "rules about the source tree", || tidy::check(&root()));
     dependencies(steps);
-    steps.command("lanes", &mut torture::lanes("run"));
     loom(steps);
     shuttle(steps);
+    // Last, so that what they found ends the output.
+    steps.command("lanes", &mut torture::lanes("run"));
 }
 
 fn dependencies(steps: &mut Steps) {
@@ -86,14 +87,16 @@ fn loom(steps: &mut Steps) {
     let mut models = cargo("test -p lsm-memtable --test loom --release");
     // Other flags make other artefacts: in the same directory the two builds would throw each other away.
     models.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target_directory().join("loom"));
-    steps.command("loom", &mut models);
+    // Models that must fail do so by panics, whose stacks nobody wants to read.
+    steps.command("loom", models.env("RUST_BACKTRACE", "0"));
 }
 
 fn shuttle(steps: &mut Steps) {
     let mut models = cargo("test -p lsm-engine -p lsm-wal --lib --release shuttle_models -- --show-output");
     models.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", target_directory().join("shuttle"));
     // Linking with all crates at once takes longer than all models together.
-    steps.command("shuttle", models.env("CARGO_PROFILE_RELEASE_LTO", "off"));
+    models.env("CARGO_PROFILE_RELEASE_LTO", "off");
+    steps.command("shuttle", models.env("RUST_BACKTRACE", "0"));
 }
 
 /// Names what this run could not show, then ends it.

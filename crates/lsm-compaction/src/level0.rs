@@ -53,19 +53,20 @@ impl Picker<'_> {
     }
 
     /// The newest tables of level 0 merged into one while the older ones are on their way down: as many as
-    /// make the bytes rewritten per table removed fall.
-    pub(crate) fn within_level0(&self) -> Option<Plan> {
+    /// make the bytes rewritten per table removed fall, and `bytes_max` at most.
+    pub(crate) fn within_level0(&self, bytes_max: u64) -> Option<Plan> {
         let tables = self.version.level(0);
         if tables.len() < self.options.level0_trigger + 2 || self.in_flight.holds(&tables[0]) {
             return None;
         }
+        let bytes_max = self.options.job_bytes_max().min(bytes_max);
         let mut count = 1;
         let mut rewritten = tables[0].bytes;
         let mut best = u64::MAX;
         for table in &tables[1..] {
             rewritten += table.bytes;
             let per_table = rewritten / count as u64;
-            if self.in_flight.holds(table) || per_table > best || rewritten > self.options.job_bytes_max() {
+            if self.in_flight.holds(table) || per_table > best || rewritten > bytes_max {
                 break;
             }
             best = per_table;

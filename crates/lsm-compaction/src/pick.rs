@@ -35,6 +35,17 @@ pub fn pick(
     picker.by_score().or_else(|| picker.marked()).or_else(|| picker.deletions(oldest_snapshot))
 }
 
+/// Picks a merge within level 0 that reads at most `bytes_max`: what can still be done on a full disk when a job that
+/// takes level 0 down does not fit. It keeps writers from waiting for the number of tables there.
+pub fn pick_within_level0(
+    version: &Version,
+    in_flight: &InFlight,
+    options: &LeveledOptions,
+    bytes_max: u64,
+) -> Option<Plan> {
+    Picker::new(version, in_flight, options).within_level0(bytes_max)
+}
+
 /// What all steps of one pick look at.
 pub(crate) struct Picker<'a> {
     pub(crate) version: &'a Version,
@@ -59,7 +70,7 @@ impl<'a> Picker<'a> {
             let plan = match level {
                 0 => self.level0().or_else(|| {
                     level0_waits = true;
-                    self.within_level0()
+                    self.within_level0(u64::MAX)
                 }),
                 // Taking the base level down now would keep level 0 waiting for the same tables.
                 base if base == self.targets.base && level0_waits => None,

@@ -10,11 +10,12 @@
 //! G3. A job that ends in any way, even by never being run, gives back its slot and its reservation.
 
 use crate::family::Family;
+use crate::room::Shortage;
 use crate::store::Store;
 use crate::sync::{Condvar, Mutex, Ordering};
 use crate::{Error, ErrorKind, Result};
 use lsm_compaction::{Executor, InFlight, Plan, ReservationId};
-use lsm_core::ColumnFamilyId;
+use lsm_core::{ColumnFamilyId, SeqNo};
 use lsm_manifest::FileNumbers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -43,8 +44,12 @@ struct State {
     flushing: BTreeSet<ColumnFamilyId>,
     in_flight: BTreeMap<ColumnFamilyId, InFlight>,
     compactions: usize,
+    /// What all running compactions together read, which is about the most that they write.
+    compacting_bytes: u64,
     /// Why flushes do not get on at the moment.
     blocked: Option<Error>,
+    /// Why compactions do not get on at the moment.
+    shortage: Option<Shortage>,
 }
 
 enum Job {
@@ -135,6 +140,11 @@ impl Background {
         self.state.lock().blocked.clone()
     }
 
+    /// Why compactions do not get on, if they do not.
+    pub(crate) fn shortage(&self) -> Option<Error> {
+        self.state.lock().shortage.as_ref().map(|shortage| shortage.error.clone())
+    }
+
     /// Takes no more jobs, and returns once none is running.
     pub(crate) fn stop(&self) {
         self.closing.store(true, Ordering::Release);
@@ -171,7 +181,6 @@ impl Store {
         if background.closing.load(Ordering::Acquire) || self.health.check_writable().is_err() {
             return None;
         }
-        let options = self.leveled_options();
         let oldest_snapshot = self.snapshots.seqs().first().copied();
         let mut state = background.state.lock();
         if state.blocked.is_some() {
@@ -189,16 +198,32 @@ impl Store {
         }
         if state.compactions < background.threads {
             for family in families.values().filter(|family| !family.is_dropped()) {
-                let in_flight = state.in_flight.entry(family.id).or_default();
-                let version = Arc::clone(&family.view.load().version);
-                if let Some(plan) = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot) {
-                    let reservation = in_flight.reserve(&plan);
-                    state.compactions += 1;
+                if let Some(plan) = self.pick(&mut state, family, oldest_snapshot) {
+                    let reservation = state.reserve(family.id, &plan);
                     return Some(Job::Compact(Arc::clone(family), plan, reservation));
                 }
             }
         }
         None
+    }
+
+    /// What is due in `family`, as far as it fits on the disk if an earlier compaction filled that.
+    fn pick(&self, state: &mut State, family: &Family, oldest_snapshot: Option<SeqNo>) -> Option<Plan> {
+        let options = self.leveled_options();
+        let version = Arc::clone(&family.view.load().version);
+        let in_flight = state.in_flight.entry(family.id).or_default();
+        let plan = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot)?;
+        let Some(shortage) = state.shortage.as_ref().filter(|_| !plan.trivial_move) else { return Some(plan) };
+        let room = shortage.room(self.free_bytes(), state.compacting_bytes, self.options.clock.monotonic());
+        if plan.input_bytes() <= room {
+            return Some(plan);
+        }
+        lsm_compaction::pick_within_level0(&version, in_flight, &options, room)
+    }
+
+    /// What the file system has left; all, if it does not say.
+    fn free_bytes(&self) -> u64 {
+        self.options.fs.free_space(&self.directory).unwrap_or(u64::MAX)
     }
 
     /// Reserves what `plan` says for a compaction on the caller's own thread; `None` while another job is
@@ -209,21 +234,21 @@ impl Store {
         plan: impl FnOnce(&InFlight) -> Option<Plan>,
     ) -> Option<(Plan, ManualReservation)> {
         let mut state = self.background.state.lock();
-        let in_flight = state.in_flight.entry(family.id).or_default();
-        let plan = plan(in_flight)?;
-        let reservation = in_flight.reserve(&plan);
-        state.compactions += 1;
-        let guard = ManualReservation { store: Arc::clone(self), family: family.id, reservation };
+        let plan = plan(state.in_flight.entry(family.id).or_default())?;
+        let reservation = state.reserve(family.id, &plan);
+        let input_bytes = plan.input_bytes();
+        let guard = ManualReservation { store: Arc::clone(self), family: family.id, reservation, input_bytes };
         Some((plan, guard))
     }
 
     /// Returns once no job is running or due.
     pub(crate) fn wait_for_compactions(self: &Arc<Self>) -> Result<()> {
+        self.background.state.lock().shortage = None;
         self.retry();
         loop {
             self.health.check_writable()?;
             self.schedule();
-            if let Some(error) = self.background.blocked() {
+            if let Some(error) = self.background.blocked().or_else(|| self.background.shortage()) {
                 return Err(error);
             }
             let idle = |state: &State| state.flushing.is_empty() && state.compactions == 0;
@@ -234,23 +259,19 @@ impl Store {
         }
     }
 
-    /// Runs `work`. An I/O error is tried again a few times, then latched. A full disk blocks background
-    /// work until somebody asks for it again: see [`Store::retry`].
-    fn persist(self: &Arc<Self>, work: impl Fn() -> Result<()>) {
+    /// Runs `work`. An I/O error is tried again a few times, then latched; of a full disk `note_full` takes note.
+    fn persist(self: &Arc<Self>, work: impl Fn() -> Result<()>, note_full: impl Fn(Error)) {
         let mut pauses = PAUSES.iter();
         loop {
-            let Err(error) = work() else {
-                self.background.state.lock().blocked = None;
-                return;
-            };
+            let Err(error) = work() else { return };
             if self.background.closing.load(Ordering::Acquire) || self.health.check_writable().is_err() {
                 return;
             }
             if error.kind() == ErrorKind::NoSpace {
                 self.counters.background_errors.fetch_add(1, Ordering::Relaxed);
-                self.background.state.lock().blocked = Some(error);
-                // Writers that wait for a memtable must hear of it: a full disk is an error to them, not a
-                // wait without end.
+                note_full(error);
+                // Writers that wait for room must hear of it: a full disk is an error to them, not a wait
+                // without end.
                 self.pacer.wake();
                 return;
             }
@@ -266,7 +287,32 @@ impl Store {
         }
     }
 
-    /// Lets background work that a full disk has blocked try again.
+    fn flush_in_background(self: &Arc<Self>, family: &Arc<Family>) {
+        // Until somebody asks for it again: see [`Store::retry`].
+        let note_full = |error| self.background.state.lock().blocked = Some(error);
+        let work = || {
+            self.flush_family(family)?;
+            self.background.state.lock().blocked = None;
+            Ok(())
+        };
+        self.persist(work, note_full);
+    }
+
+    fn compact_in_background(self: &Arc<Self>, family: &Arc<Family>, plan: &Plan) {
+        let note_full = |error| {
+            let (free_bytes, since) = (self.free_bytes(), self.options.clock.monotonic());
+            let shortage = Shortage { error, input_bytes: plan.input_bytes(), free_bytes, since };
+            self.background.state.lock().shortage = Some(shortage);
+        };
+        let work = || {
+            self.compact(family, plan)?;
+            self.background.state.lock().shortage = None;
+            Ok(())
+        };
+        self.persist(work, note_full);
+    }
+
+    /// Lets flushes that a full disk has blocked try again, and compactions if they fit by now.
     pub(crate) fn retry(self: &Arc<Self>) {
         self.background.state.lock().blocked = None;
         self.schedule();
@@ -286,8 +332,8 @@ impl Ticket {
         // N3: this may be a thread of the executor's, or one that waits and helps.
         let _ = store.contained(|| {
             match &self.job {
-                Job::Flush(family) => store.persist(|| store.flush_family(family)),
-                Job::Compact(family, plan, _) => store.persist(|| store.compact(family, plan)),
+                Job::Flush(family) => store.flush_in_background(family),
+                Job::Compact(family, plan, _) => store.compact_in_background(family, plan),
             }
             Ok(())
         });
@@ -306,7 +352,7 @@ impl Drop for Ticket {
                 Job::Flush(family) => {
                     state.flushing.remove(&family.id);
                 }
-                Job::Compact(family, _, reservation) => state.release(family.id, *reservation),
+                Job::Compact(family, plan, reservation) => state.release(family.id, *reservation, plan.input_bytes()),
             }
         }
         if !self.finished && !background.closing.load(Ordering::Acquire) {
@@ -318,8 +364,15 @@ impl Drop for Ticket {
 }
 
 impl State {
-    fn release(&mut self, family: ColumnFamilyId, reservation: ReservationId) {
+    fn reserve(&mut self, family: ColumnFamilyId, plan: &Plan) -> ReservationId {
+        self.compactions += 1;
+        self.compacting_bytes += plan.input_bytes();
+        self.in_flight.entry(family).or_default().reserve(plan)
+    }
+
+    fn release(&mut self, family: ColumnFamilyId, reservation: ReservationId, input_bytes: u64) {
         self.compactions -= 1;
+        self.compacting_bytes -= input_bytes;
         if let Some(in_flight) = self.in_flight.get_mut(&family) {
             in_flight.release(reservation);
         }
@@ -331,11 +384,12 @@ pub(crate) struct ManualReservation {
     store: Arc<Store>,
     family: ColumnFamilyId,
     reservation: ReservationId,
+    input_bytes: u64,
 }
 
 impl Drop for ManualReservation {
     fn drop(&mut self) {
-        self.store.background.state.lock().release(self.family, self.reservation);
+        self.store.background.state.lock().release(self.family, self.reservation, self.input_bytes);
         self.store.background.changed.notify_all();
     }
 }

@@ -96,8 +96,8 @@ impl Store {
             return Ok(Applied { last_seq: self.publisher.visible(), durability, log: None });
         }
         let help = || self.background.help();
-        let alive = || self.check_flushes();
-        if self.pacer.is_pressed() && self.background.blocked().is_some() {
+        let alive = || self.check_progress();
+        if self.pacer.is_pressed() && (self.background.blocked().is_some() || self.background.shortage().is_some()) {
             self.retry();
         }
         self.pacer.admit(batch.byte_size(), options.no_stall, help, alive)?;
@@ -283,7 +283,17 @@ impl Store {
         )
     }
 
-    /// A full disk is an error to writers that wait for a flush, not a wait without end.
+    /// A full disk is an error to writers that wait for background work, not a wait without end. If only compactions
+    /// do not fit, writers are slowed until they would have to wait for one.
+    fn check_progress(&self) -> Result<()> {
+        self.check_flushes()?;
+        match self.background.shortage().filter(|_| self.pacer.pressure().degree >= 1.0) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Store::check_progress`], of those that wait for a flush.
     fn check_flushes(&self) -> Result<()> {
         self.health.check_writable()?;
         match self.background.blocked() {

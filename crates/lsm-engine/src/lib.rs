@@ -57,6 +57,7 @@ mod rate;
 mod read;
 mod recover;
 mod repair;
+mod room;
 mod scan;
 #[cfg(all(test, shuttle))]
 mod shuttle_models;

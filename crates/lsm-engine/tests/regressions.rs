@@ -661,3 +661,28 @@ fn a_store_whose_lock_was_removed_writes_no_more_edits() {
     let db = options().open(STORE).unwrap();
     assert_eq!(db.get("first").unwrap().unwrap(), "1");
 }
+
+/// A compaction that did not fit on the disk was begun again at once, filled the disk, failed, and gave the room back, for
+/// ever: writes that would have fitted were refused while it held the room, and a core was busy.
+#[test]
+fn a_compaction_that_does_not_fit_is_not_tried_again_and_again() {
+    let fs = MemFs::new();
+    // All of it is one table below level 0.
+    let options = small(&fs).level0_file_num_compaction_trigger(1).log_access(SegmentAccess::Positioned);
+    let options = options.compression(Compression::None).max_bytes_for_level_base(8 << 20).target_file_size(4 << 20);
+    let write = |db: &Db, number: u32| db.put(format!("{:03}", number * 389 % 1000), vec![b'v'; 1000]);
+    let db = options.clone().open(STORE).unwrap();
+    (0..400).try_for_each(|number| write(&db, number)).unwrap();
+    db.compact_range(..).unwrap();
+    db.close().unwrap();
+    let db = options.open(STORE).unwrap();
+    // Room for what is written below and its log, not for a second copy of what is there.
+    fs.set_capacity(Some(1 << 30));
+    let free_bytes = fs.free_space(Path::new(STORE)).unwrap();
+    fs.set_capacity(Some((1 << 30) - free_bytes + (350 << 10)));
+    assert_eq!((400..600).filter(|&number| write(&db, number).is_err()).count(), 0);
+    assert!(db.stats().background_errors < 10, "{} compactions failed", db.stats().background_errors);
+    fs.set_capacity(None);
+    db.wait_for_compactions().unwrap();
+    assert!(db.stats().families[0].levels[0].tables < 2);
+}

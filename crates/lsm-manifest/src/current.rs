@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error, Result};
-use lsm_fs::Fs;
+use lsm_fs::{FileWriter, Fs};
 
 /// `MANIFEST-`, 20 digits and a line feed.
 const CURRENT_BYTES_MAX: usize = 30;
@@ -77,38 +77,41 @@ fn parse(content: &[u8]) -> Option<FileNumber> {
     }
 }
 
-/// Makes `CURRENT` name `manifest`. The caller has made the manifest durable, its directory entry too (C2).
-///
-/// After an error it is unknown which manifest will be found.
-pub(crate) fn swap(fs: &dyn Fs, directory: &Path, manifest: FileNumber) -> Result<()> {
-    let content = format!("{}\n", FileKind::Manifest(manifest));
-    replace(fs, directory, FileKind::Current, manifest, content.as_bytes())?;
-    sync_directory(fs, directory)
+/// A small file that is to take the place of another one as a whole: so far it has a temporary name.
+pub(crate) struct Replacement {
+    temporary: PathBuf,
+    file: Box<dyn FileWriter>,
 }
 
-/// Replaces a small file as a whole, by way of a temporary one that has `number`. The rename is not durable yet.
-pub(crate) fn replace(
-    fs: &dyn Fs,
-    directory: &Path,
-    target: FileKind,
-    number: FileNumber,
-    content: &[u8],
-) -> Result<()> {
-    let temporary = FileKind::Temporary(number).path(directory);
-    let target = target.path(directory);
-    write_durably(fs, &temporary, content)?;
-    fs.rename(&temporary, &target).map_err(|source| Error::io("rename", target, source))
-}
-
-fn write_durably(fs: &dyn Fs, path: &PathBuf, content: &[u8]) -> Result<()> {
-    // One from an attempt that a crash or an error cut short. Nobody reads it.
-    match fs.remove(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path, source)),
-        _ => {}
+impl Replacement {
+    /// Writes `content` under the temporary name that has `number`. After an error nothing has changed.
+    pub(crate) fn write(fs: &dyn Fs, directory: &Path, number: FileNumber, content: &[u8]) -> Result<Replacement> {
+        let path = FileKind::Temporary(number).path(directory);
+        // One from an attempt that a crash or an error cut short. Nobody reads it.
+        match fs.remove(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path, source)),
+            _ => {}
+        }
+        let mut file = fs.create(&path).map_err(|source| Error::io("create", &path, source))?;
+        if let Err(source) = file.write_all(content) {
+            let _ = fs.remove(&path);
+            return Err(Error::io("write", path, source));
+        }
+        Ok(Replacement { temporary: path, file })
     }
-    let mut file = fs.create(path).map_err(|source| Error::io("create", path, source))?;
-    file.write_all(content).map_err(|source| Error::io("write", path, source))?;
-    file.sync().map_err(|source| Error::io("sync", path, source))
+
+    /// Writes a `CURRENT` that names `manifest`.
+    pub(crate) fn of_current(fs: &dyn Fs, directory: &Path, manifest: FileNumber) -> Result<Replacement> {
+        let content = format!("{}\n", FileKind::Manifest(manifest));
+        Replacement::write(fs, directory, manifest, content.as_bytes())
+    }
+
+    /// Gives the file the name of `target`. The name is not durable yet; after an error it is unknown which file has it.
+    pub(crate) fn put(mut self, fs: &dyn Fs, directory: &Path, target: FileKind) -> Result<()> {
+        let target = target.path(directory);
+        self.file.sync().map_err(|source| Error::io("sync", &self.temporary, source))?;
+        fs.rename(&self.temporary, &target).map_err(|source| Error::io("rename", target, source))
+    }
 }
 
 /// Makes names in `directory` durable.

@@ -14,7 +14,7 @@ use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error, Result};
 use lsm_fs::Fs;
 
-use crate::current;
+use crate::current::{self, Replacement};
 
 /// RocksDB's ids have 36; an application may have set its own.
 const ID_BYTES_MAX: usize = 4096;
@@ -48,7 +48,8 @@ pub(crate) fn write_if_missing(fs: &dyn Fs, directory: &Path, id: &str, temporar
     match fs.metadata(&path) {
         Ok(_) => Ok(()),
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
-            current::replace(fs, directory, FileKind::Identity, temporary, id.as_bytes())
+            let file = Replacement::write(fs, directory, temporary, id.as_bytes())?;
+            file.put(fs, directory, FileKind::Identity)
         }
         Err(source) => Err(Error::io("stat", path, source)),
     }

@@ -17,6 +17,7 @@ use lsm_core::{Error, Result};
 use lsm_fs::{FileWriter, Fs};
 use lsm_wal::RecordWriter;
 
+use crate::current::Replacement;
 use crate::edit::{COMPARATOR, FamilyChange, VersionEdit};
 use crate::numbers::FileNumbers;
 use crate::output::Output;
@@ -213,7 +214,18 @@ fn write_fresh(
         return Err(Failure::Undone(error));
     }
     records.get_mut().sync().map_err(Failure::Unknown)?;
-    put_in_force(fs, directory, &state).map_err(Failure::Unknown)?;
+    if let Some(id) = &state.db_id {
+        identity::write_if_missing(fs, directory, id, number).map_err(Failure::Unknown)?;
+    }
+    let current = Replacement::of_current(fs, directory, number).map_err(|error| {
+        // `CURRENT` names the manifest before, which is whole.
+        if !is_full(&error) {
+            return Failure::Unknown(error);
+        }
+        let _ = fs.remove(&path);
+        Failure::Undone(error)
+    })?;
+    put_in_force(fs, directory, current).map_err(Failure::Unknown)?;
     state.manifest_bytes = records.get_mut().synced_bytes();
     state.manifest_crc = records.get_mut().synced_crc();
     Ok((records, state))
@@ -249,11 +261,9 @@ fn create_file(fs: &dyn Fs, directory: &Path, numbers: &FileNumbers) -> Result<(
     }
 }
 
-fn put_in_force(fs: &dyn Fs, directory: &Path, state: &State) -> Result<()> {
-    if let Some(id) = &state.db_id {
-        identity::write_if_missing(fs, directory, id, state.manifest)?;
-    }
+fn put_in_force(fs: &dyn Fs, directory: &Path, current: Replacement) -> Result<()> {
     // The new manifest's name must not be lost when `CURRENT` already has it (C2).
     current::sync_directory(fs, directory)?;
-    current::swap(fs, directory, state.manifest)
+    current.put(fs, directory, FileKind::Current)?;
+    current::sync_directory(fs, directory)
 }

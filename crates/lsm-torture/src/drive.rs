@@ -61,6 +61,7 @@ pub(crate) fn run(lanes: &[Box<dyn Lane>], amount: Amount, first_seed: u64) -> b
             counts.join(", "),
         ));
         println!("{}", lines.last().expect("pushed above"));
+        lines.extend(outcome.findings);
     }
     println!("\nlanes");
     lines.iter().for_each(|line| println!("{line}"));

@@ -35,11 +35,6 @@ pub(crate) trait Lane: Sync {
         2
     }
 
-    /// Whether the lane runs only when it is named: one with an open finding that docs/testing.md tells of.
-    fn only_by_name(&self) -> bool {
-        false
-    }
-
     /// Why the lane cannot run on this machine.
     fn unavailable(&self) -> Option<String> {
         None

@@ -111,7 +111,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
 
 fn chosen(names: &[String]) -> anyhow::Result<Vec<Box<dyn Lane>>> {
     match names {
-        [] => Ok(lanes::all().into_iter().filter(|lane| !lane.only_by_name()).collect()),
+        [] => Ok(lanes::all()),
         names => names.iter().map(|name| named(name)).collect(),
     }
 }

@@ -48,6 +48,15 @@ impl Node {
     fn directory(entries: Entries) -> Node {
         Node::Directory { visible: entries.clone(), durable: entries }
     }
+
+    /// The nodes to which names in this one lead.
+    fn visible(&self) -> impl Iterator<Item = NodeId> {
+        let entries = match self {
+            Node::File { .. } => None,
+            Node::Directory { visible, .. } => Some(visible.values().copied()),
+        };
+        entries.into_iter().flatten()
+    }
 }
 
 /// Calls on paths.
@@ -244,12 +253,14 @@ impl World {
         self.capacity = bytes;
     }
 
-    /// Bytes that may still be written.
+    /// Bytes that may still be written. A file takes room as long as a name or a handle leads to it, not while only a crash
+    /// would bring it back.
     pub(super) fn free(&self) -> u64 {
         let Some(capacity) = self.capacity else { return i64::MAX as u64 };
-        let used = self.nodes.values().map(|node| match node {
-            Node::File { content, .. } => content.len(),
-            Node::Directory { .. } => 0,
+        let named: BTreeSet<NodeId> = self.nodes.values().flat_map(Node::visible).collect();
+        let used = self.nodes.iter().map(|(id, node)| match node {
+            Node::File { content, opens } if *opens > 0 || named.contains(id) => content.len(),
+            Node::File { .. } | Node::Directory { .. } => 0,
         });
         capacity.saturating_sub(used.sum())
     }

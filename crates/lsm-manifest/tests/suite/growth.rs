@@ -142,3 +142,28 @@ fn numbers_shared_with_recovery_catch_up_with_the_state() {
     assert!(numbers.allocate() >= FileNumber(900));
     assert_eq!(read(&fs).unwrap(), *manifest.state());
 }
+
+/// A disk that took the fresh manifest and not the new `CURRENT` made the store read-only, though the old one was
+/// still in force: found by filling a small file system again and again.
+#[test]
+fn a_disk_that_is_full_when_current_is_written_refuses_the_edit_only() {
+    let fs = empty();
+    let mut manifest = create(&fs);
+    let (first, edit) = replacement(&manifest, None, 1000);
+    manifest.apply(vec![edit]).unwrap();
+    let before = manifest.state().clone();
+    let mut refused_by_current = 0;
+    for room in 0.. {
+        fs.set_capacity(Some(bytes_on_disk(&fs) + room));
+        match manifest.apply(vec![replacement(&manifest, Some(first), 10).1]) {
+            Ok(()) => break,
+            Err(error) => refused_by_current += u32::from(error.to_string().contains(".dbtmp")),
+        }
+        assert!(manifest.failure().is_none(), "{room} bytes of room: {:?}", manifest.failure());
+        assert_eq!(*manifest.state(), before);
+        assert_eq!(read(&fs).unwrap().families, before.families);
+    }
+    assert!(refused_by_current > 10, "{refused_by_current}");
+    assert_eq!(content(&read(&fs).unwrap()), content(manifest.state()));
+    assert!(fs.read_dir(Path::new(STORE)).unwrap().iter().all(|name| !name.ends_with(".dbtmp")));
+}

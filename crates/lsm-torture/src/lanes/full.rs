@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lsm_fs::{Fs, OsFs};
 use lsm_testkit::Choices;
 
 use crate::lane::{Lane, Steps};
@@ -88,18 +89,24 @@ impl Lane for Full {
 
 /// Fills a small file system, frees a part while the process goes on, may fill it again, kills the process.
 fn disk(at: &Path, ledger: &mut Ledger, choices: &mut Choices) -> Result<()> {
-    let megabytes = choices.within(4..=10) as u64;
-    let mount = Mount::tmpfs(at, megabytes << 20)?;
+    let megabytes = choices.within(4..=10);
+    let mount = Mount::tmpfs(at, (megabytes as u64) << 20)?;
+    // Half of it: as much as the store can take, so that any compaction fits once it is freed.
     let ballast = mount.at().join("ballast");
-    File::create(&ballast)?.write_all(&vec![1; 2 << 20])?;
+    File::create(&ballast)?.write_all(&vec![1; megabytes << 19])?;
     let dir = mount.at().join("db");
     let mut child = Child::start(&dir, ledger, &Start::default())?;
     child.hear(ledger, PATIENCE, |ledger, _| ledger.counts.refused >= 10).context("until the disk is full")?;
     std::fs::remove_file(&ballast)?;
-    let before = ledger.counts.acknowledged;
-    child
-        .hear(ledger, PATIENCE, |ledger, _| ledger.counts.acknowledged >= before + 50)
-        .context("after space was freed")?;
+    let before = ledger.counts;
+    child.hear(ledger, PATIENCE, |ledger, _| ledger.counts.acknowledged >= before.acknowledged + 50).with_context(
+        || {
+            let free = OsFs.free_space(mount.at()).map_or(0, |bytes| bytes >> 10);
+            let acknowledged = ledger.counts.acknowledged - before.acknowledged;
+            let refused = ledger.counts.refused - before.refused;
+            format!("since space was freed: {acknowledged} acknowledged, {refused} refused; {free} KiB are free now")
+        },
+    )?;
     if choices.one_in(2) {
         let before = ledger.counts.refused;
         child

@@ -59,10 +59,6 @@ impl Lane for Power {
         ground::why_not().or(missing).or_else(disk::why_not)
     }
 
-    fn only_by_name(&self) -> bool {
-        true
-    }
-
     fn patience(&self) -> Duration {
         PATIENCE
     }
@@ -98,6 +94,7 @@ fn write_on(disk: &Disk, directory: &Path, mut ledger: Ledger, choices: &mut Cho
         }
         let alive = child.hear_for(&mut ledger, Duration::from_millis(choices.within(1..=80) as u64))?;
         ensure!(alive, "the process ended by itself{}", child.complaint());
+        ensure!(ledger.counts.refused == 0, "a disk with half its room free refused a batch");
         // In this order: what was acknowledged by now lies in the events by then.
         let ledger = ledger.clone();
         moments.push(Moment { events: disk.events(), ledger });

@@ -89,7 +89,7 @@ pub(crate) fn make_ext4(image: &Path, bytes: u64) -> Result<()> {
     std::fs::File::create(image)?.set_len(bytes)?;
     let tables = ["-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"];
     let options =
-        [["-q", "-F"], ["-b", "4096"], ["-N", "512"], ["-J", "size=4"], ["-e", "remount-ro"], tables].concat();
+        [["-q", "-F"], ["-b", "4096"], ["-N", "8192"], ["-J", "size=4"], ["-e", "remount-ro"], tables].concat();
     call("mkfs.ext4", options.into_iter().map(OsStr::new).chain([image.as_os_str()])).map(drop)
 }
 
