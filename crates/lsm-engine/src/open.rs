@@ -80,9 +80,13 @@ fn manifest_on_disk(fs: &dyn Fs, directory: &Path) -> Option<(FileNumber, u64)> 
     lsm_manifest::read(fs, directory).ok().map(|state| (state.manifest, state.manifest_bytes))
 }
 
-fn open_once(directory: &Path, mut options: Options) -> Result<Db> {
-    // Log, manifest and tables all sync the directory, and none may after another has failed to.
-    options.fs = Arc::new(LatchedFs::new(options.fs, directory));
+/// `options` for one handle: log, manifest and tables all sync the directory, and none may after another has failed to.
+pub(crate) fn latched(options: Options, directory: &Path) -> Options {
+    Options { fs: Arc::new(LatchedFs::new(options.fs, directory)), ..options }
+}
+
+fn open_once(directory: &Path, options: Options) -> Result<Db> {
+    let options = latched(options, directory);
     let fs = Arc::clone(&options.fs);
     prepare_directory(&*fs, directory, &options)?;
     let lock = if options.read_only { None } else { Some(take_lock(&*fs, directory)?) };

@@ -20,7 +20,7 @@ mod mend;
 mod rebuild;
 mod rescue;
 
-use crate::open::{assemble, begin_writing, prepare_directory, remove_orphans, take_lock};
+use crate::open::{assemble, begin_writing, latched, prepare_directory, remove_orphans, take_lock};
 use crate::recover::Recovery;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Options, Result};
@@ -104,7 +104,7 @@ struct Patient<'a> {
 /// Repairs the store in `directory`. See [`Options::repair`].
 pub(crate) fn repair(directory: &Path, options: Options) -> Result<RepairReport> {
     let options = Options { read_only: false, create_if_missing: false, ..options };
-    let options = Options { recovery_mode: RecoveryMode::SkipDamaged, ..options };
+    let options = latched(Options { recovery_mode: RecoveryMode::SkipDamaged, ..options }, directory);
     prepare_directory(&*options.fs, directory, &options)?;
     let lock = Some(take_lock(&*options.fs, directory)?);
     let names = options.fs.read_dir(directory).map_err(|error| CoreError::io("list", directory, error))?;

@@ -51,8 +51,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "current-not-synced",
         file: "crates/lsm-manifest/src/current.rs",
-        find: "    file.sync().map_err(|source| Error::io(\"sync\", path, source))",
-        plant: "    Ok(())",
+        find: "        self.file.sync().map_err(|source| Error::io(\"sync\", &self.temporary, source))?;\n",
+        plant: "        drop(self.file);\n",
         caught_by: Lane("crash"),
     },
     Plant {

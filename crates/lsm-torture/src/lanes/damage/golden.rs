@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use lsm_compaction::StepExecutor;
 use lsm_core::filename::FileKind;
-use lsm_engine::{Compression, Db, Durability, Options, Slice, WriteBatch, WriteOptions};
+use lsm_engine::{Compression, Db, Durability, Options, WriteBatch, WriteOptions};
 use lsm_fs::{Crash, Fs, ManualClock, MemFs};
 use lsm_testkit::AppendOperator;
 
@@ -143,30 +143,7 @@ fn write(
         history.extend(rows.iter().map(|((family, key), value)| (*family, key.clone(), value.clone())));
         Ok(rows)
     };
-    for round in 0..3 {
-        for number in 0..12 {
-            db.put(format!("key{number:02}"), format!("{variant} {round} {}", "x".repeat(20 + number)))?;
-        }
-        db.merge("list", format!("{variant}{round}"))?;
-        db.delete(format!("key{round:02}"))?;
-        db.put(format!("once{round}"), "v")?;
-        db.single_delete(format!("once{round}"))?;
-        other.put(format!("other{round}"), format!("{variant}"))?;
-        if round == 0 {
-            // Nothing but the range deletion of a later table hides these.
-            (0..3).try_for_each(|number| db.put(format!("hidden{number}"), format!("{variant}")))?;
-        }
-        note(&db)?;
-        if round == 1 {
-            db.delete_range("key03".."key05")?;
-            db.delete_range("hidden0".."hidden2")?;
-            note(&db)?;
-        }
-        db.flush()?;
-        if round == 0 {
-            db.compact_range(..)?;
-        }
-    }
+    write_tables(&db, variant, &mut note)?;
     // What only the log has. The last record follows a sync and so tells of it.
     states.push(note(&db)?);
     let durability = |number| if number < SYNCED_WRITES { Durability::Synced } else { Durability::Buffered };
@@ -186,6 +163,36 @@ fn write(
     }
     db.close()?;
     Ok((read_files(&fs)?, closing_edit))
+}
+
+/// Writes what is to lie in tables, on several levels.
+fn write_tables(db: &Db, variant: u64, mut note: impl FnMut(&Db) -> Result<Rows>) -> Result<()> {
+    let other = db.column_family("other")?;
+    for round in 0..3 {
+        for number in 0..12 {
+            db.put(format!("key{number:02}"), format!("{variant} {round} {}", "x".repeat(20 + number)))?;
+        }
+        db.merge("list", format!("{variant}{round}"))?;
+        db.delete(format!("key{round:02}"))?;
+        db.put(format!("once{round}"), "v")?;
+        db.single_delete(format!("once{round}"))?;
+        other.put(format!("other{round}"), format!("{variant}"))?;
+        if round == 0 {
+            // Nothing but the range deletion of a later table hides these.
+            (0..3).try_for_each(|number| db.put(format!("hidden{number}"), format!("{variant}")))?;
+        }
+        note(db)?;
+        if round == 1 {
+            db.delete_range("key03".."key05")?;
+            db.delete_range("hidden0".."hidden2")?;
+            note(db)?;
+        }
+        db.flush()?;
+        if round == 0 {
+            db.compact_range(..)?;
+        }
+    }
+    Ok(())
 }
 
 /// Logs without most of the room that was made ahead for records to come: all of it means the same.
@@ -208,11 +215,6 @@ pub(super) fn rows(db: &Db) -> Result<Rows> {
         }
     }
     Ok(rows)
-}
-
-/// A row as its bytes.
-pub(super) fn owned((key, value): (Slice, Slice)) -> (Vec<u8>, Vec<u8>) {
-    (key.to_vec(), value.to_vec())
 }
 
 /// A file system that holds `files`, all of it durable.

@@ -1,12 +1,14 @@
 //! Opens a damaged store, reads it by every way, and compares.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail, ensure};
 use lsm_core::filename::FileKind;
-use lsm_engine::{Db, Error, ErrorKind};
+use lsm_engine::{ColumnFamily, Db, Error, ErrorKind, Slice};
 use lsm_fs::MemFs;
 
 use super::cases::{Case, Damage};
-use super::golden::{DIRECTORY, FAMILIES, Golden, Rows, file_system, owned, rows};
+use super::golden::{DIRECTORY, FAMILIES, Golden, Rows, file_system, rows};
 
 /// How a damage was met.
 pub(super) enum Outcome {
@@ -129,66 +131,66 @@ fn read_all(golden: &Golden, case: &Case, fs: &MemFs, read_only: bool) -> Result
     }
 }
 
-/// Whether every answer is that of `state` or an error.
+/// Checks that every answer is that of `state` or an error, and notes in `met` whether there was one.
 fn agrees(db: &Db, state: &Rows, golden: &Golden, met: &mut bool) -> Result<()> {
-    let mut failed = |error: &Error| -> Result<()> {
-        *met = true;
-        check_error(error)
-    };
     for name in FAMILIES {
         let family = match db.column_families().iter().any(|found| found == name) {
             true => db.column_family(name)?,
             false => bail!("family {name} is gone"),
         };
-        let expected: Vec<(Vec<u8>, Vec<u8>)> = state
-            .iter()
-            .filter(|((of, _), _)| *of == name)
-            .map(|((_, key), value)| (key.clone(), value.clone()))
-            .collect();
-        for backward in [false, true] {
-            let mut wanted: Box<dyn Iterator<Item = &(Vec<u8>, Vec<u8>)>> =
-                if backward { Box::new(expected.iter().rev()) } else { Box::new(expected.iter()) };
-            let mut found: Box<dyn Iterator<Item = _>> =
-                if backward { Box::new(family.iter().rev()) } else { Box::new(family.iter()) };
-            loop {
-                match found.next() {
-                    None => {
-                        ensure!(wanted.next().is_none(), "family {name}: rows are missing, backward: {backward}");
-                        break;
-                    }
-                    Some(Err(error)) => {
-                        failed(&error)?;
-                        break;
-                    }
-                    Some(Ok(row)) => {
-                        let row = owned(row);
-                        ensure!(Some(&row) == wanted.next(), "family {name}: a wrong row, {}", row.0.escape_ascii());
-                    }
-                }
-            }
+        let rows = state.iter().filter(|((of, _), _)| *of == name);
+        let expected: BTreeMap<&Vec<u8>, &Vec<u8>> = rows.map(|((_, key), value)| (key, value)).collect();
+        for found in [scan(family.iter(), expected.iter()), scan(family.iter().rev(), expected.iter().rev())] {
+            *met |= found.with_context(|| format!("family {name}"))?;
         }
-        let keys: Vec<&Vec<u8>> = golden.keys.iter().collect();
-        let expected = |key: &Vec<u8>| state.get(&(name, key.clone()));
-        for key in &keys {
-            match family.get(key) {
-                Ok(found) => ensure!(
-                    found.as_deref() == expected(key).map(Vec::as_slice),
-                    "family {name}: get of {} is wrong",
-                    key.escape_ascii()
-                ),
-                Err(error) => failed(&error)?,
-            }
-        }
-        match family.multi_get(&keys) {
-            Ok(found) => {
-                for (key, found) in keys.iter().zip(found) {
-                    ensure!(found.as_deref() == expected(key).map(Vec::as_slice), "family {name}: multi_get is wrong");
-                }
-            }
-            Err(error) => failed(&error)?,
-        }
+        *met |= gets(&family, &expected, golden).with_context(|| format!("family {name}"))?;
     }
     Ok(())
+}
+
+/// Checks that a scan finds what it should, up to an error; returns whether there was one.
+fn scan<'a>(
+    found: impl Iterator<Item = lsm_engine::Result<(Slice, Slice)>>,
+    mut expected: impl Iterator<Item = (&'a &'a Vec<u8>, &'a &'a Vec<u8>)>,
+) -> Result<bool> {
+    for row in found {
+        match row {
+            Err(error) => return check_error(&error).map(|()| true),
+            Ok((key, value)) => {
+                let wanted = expected.next().map(|(key, value)| (key.as_slice(), value.as_slice()));
+                ensure!(wanted == Some((&key[..], &value[..])), "a wrong row, {}", key.escape_ascii());
+            }
+        }
+    }
+    ensure!(expected.next().is_none(), "rows are missing");
+    Ok(false)
+}
+
+/// Checks that each key has the value it should or an error; returns whether there was one.
+fn gets(family: &ColumnFamily, expected: &BTreeMap<&Vec<u8>, &Vec<u8>>, golden: &Golden) -> Result<bool> {
+    let mut met = false;
+    let expected = |key: &Vec<u8>| expected.get(key).map(|value| value.as_slice());
+    let keys: Vec<&Vec<u8>> = golden.keys.iter().collect();
+    for key in &keys {
+        match family.get(key) {
+            Ok(found) => ensure!(found.as_deref() == expected(key), "get of {} is wrong", key.escape_ascii()),
+            Err(error) => {
+                check_error(&error)?;
+                met = true;
+            }
+        }
+    }
+    match family.multi_get(&keys) {
+        Ok(found) => {
+            let agree = keys.iter().zip(&found).all(|(key, found)| found.as_deref() == expected(key));
+            ensure!(agree && found.len() == keys.len(), "multi_get is wrong");
+        }
+        Err(error) => {
+            check_error(&error)?;
+            met = true;
+        }
+    }
+    Ok(met)
 }
 
 /// An error is of a kind that damage has, and names a file of the store.
