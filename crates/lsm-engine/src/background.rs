@@ -10,7 +10,7 @@
 //! G3. A job that ends in any way, even by never being run, gives back its slot and its reservation.
 
 use crate::family::Family;
-use crate::room::Shortage;
+use crate::room::{Shortage, needed_bytes};
 use crate::store::Store;
 use crate::sync::{Condvar, Mutex, Ordering};
 use crate::{Error, ErrorKind, Result};
@@ -44,7 +44,7 @@ struct State {
     flushing: BTreeSet<ColumnFamilyId>,
     in_flight: BTreeMap<ColumnFamilyId, InFlight>,
     compactions: usize,
-    /// What all running compactions together read, which is about the most that they write.
+    /// What all running compactions together write at most.
     compacting_bytes: u64,
     /// Why flushes do not get on at the moment.
     blocked: Option<Error>,
@@ -213,9 +213,9 @@ impl Store {
         let version = Arc::clone(&family.view.load().version);
         let in_flight = state.in_flight.entry(family.id).or_default();
         let plan = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot)?;
-        let Some(shortage) = state.shortage.as_ref().filter(|_| !plan.trivial_move) else { return Some(plan) };
-        let room = shortage.room(self.free_bytes(), state.compacting_bytes, self.options.clock.monotonic());
-        if plan.input_bytes() <= room {
+        let Some(shortage) = &state.shortage else { return Some(plan) };
+        let room = shortage.room(self.free_bytes(), state.compacting_bytes, self.options.clock.monotonic())?;
+        if needed_bytes(&plan) <= room {
             return Some(plan);
         }
         lsm_compaction::pick_within_level0(&version, in_flight, &options, room)
@@ -236,14 +236,14 @@ impl Store {
         let mut state = self.background.state.lock();
         let plan = plan(state.in_flight.entry(family.id).or_default())?;
         let reservation = state.reserve(family.id, &plan);
-        let input_bytes = plan.input_bytes();
-        let guard = ManualReservation { store: Arc::clone(self), family: family.id, reservation, input_bytes };
+        let needed_bytes = needed_bytes(&plan);
+        let guard = ManualReservation { store: Arc::clone(self), family: family.id, reservation, needed_bytes };
         Some((plan, guard))
     }
 
     /// Returns once no job is running or due.
     pub(crate) fn wait_for_compactions(self: &Arc<Self>) -> Result<()> {
-        self.background.state.lock().shortage = None;
+        self.note_shortage(None);
         self.retry();
         loop {
             self.health.check_writable()?;
@@ -301,15 +301,26 @@ impl Store {
     fn compact_in_background(self: &Arc<Self>, family: &Arc<Family>, plan: &Plan) {
         let note_full = |error| {
             let (free_bytes, since) = (self.free_bytes(), self.options.clock.monotonic());
-            let shortage = Shortage { error, input_bytes: plan.input_bytes(), free_bytes, since };
-            self.background.state.lock().shortage = Some(shortage);
+            self.note_shortage(Some(Shortage { error, needed_bytes: needed_bytes(plan), free_bytes, since }));
         };
         let work = || {
             self.compact(family, plan)?;
-            self.background.state.lock().shortage = None;
+            self.note_shortage(None);
             Ok(())
         };
         self.persist(work, note_full);
+    }
+
+    fn note_shortage(&self, shortage: Option<Shortage>) {
+        let changed = {
+            let mut state = self.background.state.lock();
+            let changed = state.shortage.is_some() != shortage.is_some();
+            state.shortage = shortage;
+            changed
+        };
+        if changed {
+            self.refresh_pressure();
+        }
     }
 
     /// Lets flushes that a full disk has blocked try again, and compactions if they fit by now.
@@ -352,7 +363,7 @@ impl Drop for Ticket {
                 Job::Flush(family) => {
                     state.flushing.remove(&family.id);
                 }
-                Job::Compact(family, plan, reservation) => state.release(family.id, *reservation, plan.input_bytes()),
+                Job::Compact(family, plan, reservation) => state.release(family.id, *reservation, needed_bytes(plan)),
             }
         }
         if !self.finished && !background.closing.load(Ordering::Acquire) {
@@ -366,13 +377,13 @@ impl Drop for Ticket {
 impl State {
     fn reserve(&mut self, family: ColumnFamilyId, plan: &Plan) -> ReservationId {
         self.compactions += 1;
-        self.compacting_bytes += plan.input_bytes();
+        self.compacting_bytes += needed_bytes(plan);
         self.in_flight.entry(family).or_default().reserve(plan)
     }
 
-    fn release(&mut self, family: ColumnFamilyId, reservation: ReservationId, input_bytes: u64) {
+    fn release(&mut self, family: ColumnFamilyId, reservation: ReservationId, needed_bytes: u64) {
         self.compactions -= 1;
-        self.compacting_bytes -= input_bytes;
+        self.compacting_bytes -= needed_bytes;
         if let Some(in_flight) = self.in_flight.get_mut(&family) {
             in_flight.release(reservation);
         }
@@ -384,12 +395,12 @@ pub(crate) struct ManualReservation {
     store: Arc<Store>,
     family: ColumnFamilyId,
     reservation: ReservationId,
-    input_bytes: u64,
+    needed_bytes: u64,
 }
 
 impl Drop for ManualReservation {
     fn drop(&mut self) {
-        self.store.background.state.lock().release(self.family, self.reservation, self.input_bytes);
+        self.store.background.state.lock().release(self.family, self.reservation, self.needed_bytes);
         self.store.background.changed.notify_all();
     }
 }

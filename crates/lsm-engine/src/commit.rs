@@ -284,7 +284,7 @@ impl Store {
     }
 
     /// A full disk is an error to writers that wait for background work, not a wait without end. If only compactions
-    /// do not fit, writers are slowed until they would have to wait for one.
+    /// do not fit, that is where they would have to wait for one.
     fn check_progress(&self) -> Result<()> {
         self.check_flushes()?;
         match self.background.shortage().filter(|_| self.pacer.pressure().degree >= 1.0) {

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use lsm_compaction::Plan;
+
 use crate::Error;
 
 /// After this time one as large as the one that failed is tried again if it should fit, even if nothing was freed that can be seen: a quota
@@ -18,20 +20,26 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Shortage {
     pub(crate) error: Error,
-    /// What it read.
-    pub(crate) input_bytes: u64,
+    /// What it would have written at most.
+    pub(crate) needed_bytes: u64,
     /// What was free once its outputs were removed.
     pub(crate) free_bytes: u64,
     pub(crate) since: Duration,
 }
 
+/// What `plan` writes at most, but for a line in the manifest.
+pub(crate) fn needed_bytes(plan: &Plan) -> u64 {
+    if plan.trivial_move { 0 } else { plan.input_bytes() }
+}
+
 impl Shortage {
-    /// What a compaction may read at most, now that `free_bytes` are free and those that run read `running_bytes`.
-    pub(crate) fn room(&self, free_bytes: u64, running_bytes: u64, now: Duration) -> u64 {
+    /// What a compaction may write at most, now that `free_bytes` are free and those that run write up to
+    /// `running_bytes`; `None` if none may be tried.
+    pub(crate) fn room(&self, free_bytes: u64, running_bytes: u64, now: Duration) -> Option<u64> {
         let room = free_bytes.saturating_sub(running_bytes);
         let changed = free_bytes > self.free_bytes || now.saturating_sub(self.since) >= PAUSE;
         // Else nothing as large as the one that failed, which had seemed to fit, too.
-        if changed { room } else { room.min(self.input_bytes.saturating_sub(1)) }
+        if changed { Some(room) } else { Some(room.min(self.needed_bytes.checked_sub(1)?)) }
     }
 }
 
@@ -42,12 +50,14 @@ mod tests {
     #[test]
     fn there_is_room_for_what_is_free_and_less_than_failed_unless_something_has_changed() {
         let error = Error::stalled("the disk is full");
-        let shortage = Shortage { error, input_bytes: 80, free_bytes: 100, since: Duration::from_secs(10) };
+        let shortage = Shortage { error, needed_bytes: 80, free_bytes: 100, since: Duration::from_secs(10) };
         let (soon, later) = (Duration::from_secs(10), Duration::from_secs(11));
-        assert_eq!(shortage.room(100, 0, soon), 79, "one of 80 has failed");
-        assert_eq!(shortage.room(101, 0, soon), 101);
-        assert_eq!(shortage.room(100, 0, later), 100);
-        assert_eq!(shortage.room(100, 30, later), 70);
-        assert_eq!(shortage.room(100, 130, later), 0);
+        assert_eq!(shortage.room(100, 0, soon), Some(79), "one of 80 has failed");
+        assert_eq!(shortage.room(101, 0, soon), Some(101));
+        assert_eq!(shortage.room(100, 0, later), Some(100));
+        assert_eq!(shortage.room(100, 30, later), Some(70));
+        assert_eq!(shortage.room(100, 130, later), Some(0));
+        let of_a_move = Shortage { needed_bytes: 0, ..shortage };
+        assert_eq!(of_a_move.room(100, 0, soon), None, "there was no room for a line in the manifest");
     }
 }

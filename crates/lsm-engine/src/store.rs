@@ -117,7 +117,10 @@ impl Store {
                     "too many bytes wait for compaction",
                 ));
         }
-        self.pacer.press(pressure);
+        // Compactions that do not fit on the disk do not drain anything: writers have nothing to be slowed for, they go
+        // on until they would have to wait.
+        let stands_still = pressure.degree < 1.0 && self.background.shortage().is_some();
+        self.pacer.press(if stands_still { Pressure::NONE } else { pressure });
     }
 
     /// Returns once everything that was committed before the call is on stable storage.
