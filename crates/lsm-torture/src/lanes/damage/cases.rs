@@ -41,10 +41,16 @@ pub(super) enum Damage {
 
 /// Every damage to every file, in an order that is the same each time.
 pub(super) fn all(golden: &Golden) -> impl Iterator<Item = Case> + '_ {
-    golden.files.iter().flat_map(move |(name, content)| {
-        let damages = in_place(content).chain(sectors(golden, name, content)).chain(whole_file(golden, name));
-        damages.map(move |damage| Case { file: name.clone(), damage })
-    })
+    let files = || golden.files.iter();
+    let of = |name: &String| {
+        let file = name.clone();
+        move |damage| Case { file: file.clone(), damage }
+    };
+    // The largest first: they are few, and what only they find is found soon.
+    let whole = files().flat_map(move |(name, _)| whole_file(golden, name).map(of(name)));
+    let parts = files().flat_map(move |(name, content)| sectors(golden, name, content).map(of(name)));
+    let bits = files().flat_map(move |(name, content)| in_place(content).map(of(name)));
+    whole.chain(parts).chain(bits)
 }
 
 fn in_place(content: &[u8]) -> impl Iterator<Item = Damage> {
