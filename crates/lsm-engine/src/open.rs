@@ -199,7 +199,7 @@ pub(crate) fn assemble(
     lock: Option<Box<dyn Lock>>,
 ) -> Result<Store> {
     let fs = Arc::clone(&options.fs);
-    let tables = Tables::new(Arc::clone(&fs), directory, options.block_cache_bytes());
+    let tables = Tables::new(Arc::clone(&fs), directory, options.block_cache_bytes(), options.read_only);
     let buffer_bytes = options.write_buffer_bytes();
     let memtable_bytes = if options.read_only { READ_ONLY_MEMTABLE_BYTES } else { buffer_bytes };
     let mut families = Families::new();

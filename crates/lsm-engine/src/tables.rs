@@ -10,7 +10,8 @@
 //!     `let_go`: the directory may be another store's by then, whose opening removes what is left.
 //! H3. Blocks and the resident parts of tables (indexes, filters) together stay within the budget: what
 //!     the latter take is taken from the block cache, down to an eighth; then tables that were not read
-//!     lately are closed, as they are when the process may open no more files.
+//!     lately are closed, as they are when the process may open no more files. Not so in a store that only reads:
+//!     its owner may have removed the file by the time it is wanted again.
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::view::Level;
@@ -44,6 +45,8 @@ struct Shared {
     directory: PathBuf,
     blocks: Blocks,
     budget_bytes: usize,
+    /// Whether what is open stays open until the store is closed (H3).
+    keeps_open: bool,
     /// Bytes of indexes, filters and tombstones of open tables.
     resident_bytes: AtomicUsize,
     handles: Mutex<Handles>,
@@ -63,12 +66,14 @@ pub(crate) struct TableHandle {
 }
 
 impl Tables {
-    pub(crate) fn new(fs: Arc<dyn Fs>, directory: &Path, budget_bytes: usize) -> Tables {
+    /// A store that only reads keeps tables open (`keeps_open`): without the lock nobody keeps their files.
+    pub(crate) fn new(fs: Arc<dyn Fs>, directory: &Path, budget_bytes: usize, keeps_open: bool) -> Tables {
         let shared = Shared {
             fs,
             directory: directory.to_owned(),
             blocks: Blocks::new(budget_bytes),
             budget_bytes,
+            keeps_open,
             resident_bytes: AtomicUsize::new(0),
             handles: Mutex::new(HashMap::new()),
             let_go: AtomicBool::new(false),
@@ -242,6 +247,9 @@ impl Shared {
 
     /// Closes the tables that were not read since the last call. Readers that use one keep it open.
     fn evict(&self) {
+        if self.keeps_open {
+            return;
+        }
         let handles: Vec<_> = self.handles.lock().values().filter_map(Weak::upgrade).collect();
         for handle in handles {
             if !handle.used.swap(false, Ordering::Relaxed)

@@ -686,3 +686,24 @@ fn a_compaction_that_does_not_fit_is_not_tried_again_and_again() {
     db.wait_for_compactions().unwrap();
     assert!(db.stats().families[0].levels[0].tables < 2);
 }
+
+/// A store that was opened for reading beside its owner, with little memory, closed tables to save some; when they were
+/// wanted again the owner had compacted them away, and a read failed that had been promised at the open.
+#[test]
+fn a_read_only_store_with_little_memory_still_reads_what_its_owner_removes() {
+    let fs = MemFs::new();
+    let db = small(&fs).open(STORE).unwrap();
+    let write = |number: u32| db.put(format!("{:03}", number * 389 % 1000), vec![b'v'; 1000]);
+    (0..1000).try_for_each(write).unwrap();
+    db.flush().unwrap();
+    let reader = small(&fs).read_only(true).block_cache_size(1 << 10).open(STORE).unwrap();
+    db.compact_range(..).unwrap();
+    db.put("more", "").unwrap();
+    db.compact_range(..).unwrap();
+    let mut rows = 0;
+    for row in reader.iter() {
+        row.unwrap();
+        rows += 1;
+    }
+    assert_eq!(rows, 1000);
+}
