@@ -44,8 +44,12 @@ use tokio::runtime::Runtime;
 /// First size of a log's file; it grows by doubling, so a single small write costs little.
 const LOG_BYTES_INITIAL: u64 = 64 << 10;
 
-/// How often a store that only reads looks again when its owner was changing it.
-const READ_ONLY_ATTEMPTS_MAX: usize = 5;
+/// How often a store that only reads looks again when its owner was changing it. An attempt takes a few milliseconds; an
+/// owner that compacts tiny tables changes it more often than that for a while.
+const READ_ONLY_ATTEMPTS_MAX: usize = 100;
+
+/// How often it fails on a store that nobody has changed: a record of the log may be half written when it is read.
+const READ_ONLY_FAILURES_MAX: usize = 3;
 
 /// Memtable of a family that is only read.
 const READ_ONLY_MEMTABLE_BYTES: usize = 1 << 20;
@@ -57,27 +61,35 @@ pub(crate) fn open(directory: &Path, options: Options) -> Result<Db> {
     if options.read_only { open_moving(directory, &options) } else { open_once(directory, options) }
 }
 
-/// Opens a store that its owner may be changing meanwhile: whoever reads without the lock may find a file
-/// gone that was there a moment ago, and then looks again.
+/// Opens a store that its owner may be changing meanwhile. Manifest, logs and tables are read one after the other, without
+/// the lock: what they say together holds only if the manifest has not moved, since no file goes before the edit that
+/// gives it up. Else the store is read again.
 fn open_moving(directory: &Path, options: &Options) -> Result<Db> {
-    let mut seen = None;
-    for _ in 1..READ_ONLY_ATTEMPTS_MAX {
+    let mut last = Error::stalled("the store's owner has changed it again each time that it was read");
+    let mut failures = 0;
+    for _ in 0..READ_ONLY_ATTEMPTS_MAX {
+        let before = manifest_on_disk(&*options.fs, directory);
         let opened = open_once(directory, options.clone());
-        if opened.is_ok() {
-            return opened;
+        let moved = before != manifest_on_disk(&*options.fs, directory);
+        match opened {
+            Ok(db) if !moved => return Ok(db),
+            Ok(_) => {}
+            Err(error) => {
+                failures += usize::from(!moved);
+                last = error;
+            }
         }
-        let now = manifest_on_disk(&*options.fs, directory);
-        if now.is_none() || now == seen {
-            return opened;
+        if failures == READ_ONLY_FAILURES_MAX {
+            break;
         }
-        seen = now;
     }
-    open_once(directory, options.clone())
+    Err(last)
 }
 
 /// Number and length of the manifest that `CURRENT` names.
 fn manifest_on_disk(fs: &dyn Fs, directory: &Path) -> Option<(FileNumber, u64)> {
-    lsm_manifest::read(fs, directory).ok().map(|state| (state.manifest, state.manifest_bytes))
+    let number = lsm_manifest::in_force(fs, directory).ok()?;
+    Some((number, fs.metadata(&FileKind::Manifest(number).path(directory)).ok()?.bytes))
 }
 
 /// `options` for one handle: log, manifest and tables all sync the directory, and none may after another has failed to.

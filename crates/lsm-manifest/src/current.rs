@@ -47,7 +47,10 @@ pub fn exists(fs: &dyn Fs, directory: &Path) -> Result<bool> {
 }
 
 /// The manifest that `CURRENT` names.
-pub(crate) fn read(fs: &dyn Fs, directory: &Path) -> Result<FileNumber> {
+///
+/// # Errors
+/// `Corruption` for a file that names none; `Io`.
+pub fn read(fs: &dyn Fs, directory: &Path) -> Result<FileNumber> {
     let path = FileKind::Current.path(directory);
     let content = read_small(fs, &path, CURRENT_BYTES_MAX)?;
     parse(&content).ok_or_else(|| {

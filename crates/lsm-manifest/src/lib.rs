@@ -67,7 +67,7 @@ mod tail;
 mod testing;
 mod version;
 
-pub use current::exists;
+pub use current::{exists, read as in_force};
 pub use edit::{COMPARATOR, FamilyChange, VersionEdit, WalAddition};
 pub use identity::new_db_id;
 pub use manifest::Manifest;
