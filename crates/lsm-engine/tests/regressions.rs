@@ -718,7 +718,7 @@ fn a_read_only_open_beside_a_busy_owner_sees_whole_batches() {
     let other = db.column_family("other").unwrap();
     let done = AtomicBool::new(false);
     let write = || {
-        for number in 0.. {
+        for number in 0..20_000 {
             let (key, value) = (format!("{:02}", number % 50), format!("{number:0300}"));
             let mut batch = WriteBatch::new();
             batch.put(&key, &value);
@@ -732,7 +732,7 @@ fn a_read_only_open_beside_a_busy_owner_sees_whole_batches() {
     let numbers = |rows: lsm_engine::Iter| rows.map(|row| row.unwrap().1[..300].to_vec()).collect::<Vec<_>>();
     let halves = std::thread::scope(|scope| {
         scope.spawn(write);
-        let halves = (0..300).find_map(|_| {
+        let halves = (0..100).find_map(|_| {
             let reader = options().read_only(true).open(STORE).ok()?;
             let rows = (numbers(reader.iter()), numbers(reader.column_family("other").ok()?.iter()));
             (rows.0 != rows.1).then_some(rows)
