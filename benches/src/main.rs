@@ -1,197 +1,143 @@
-//! Load and get rates of the store: the two figures that any change should be held against.
+//! Measures this store beside other embedded stores, and reports it.
 //!
-//! ```text
-//! cargo xtask bench [--keys N] [--value-bytes N] [--threads N] [--directory DIR]
-//! ```
-//!
-//! Keys have 16 bytes and come in random order; values are half random, so they compress to about 60 %.
-//! Each figure comes with the command's own configuration, so that a run can be repeated.
+//! One process per engine, scenario and round; engines in random order inside a round; ratios between figures of
+//! the same round only. `engines.rs` has the rules of the comparison, `measure.rs` how it is timed.
 
-use anyhow::{Context, Result, bail};
-use lsm_engine::{Db, Durability, Options, WriteBatch, WriteOptions};
+mod engines;
+mod measure;
+mod record;
+mod report;
+mod rows;
+mod scale;
+mod scenarios;
+mod schedule;
+
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-struct Arguments {
-    keys: u64,
-    value_bytes: usize,
-    threads: u64,
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use engines::{Engine, with_engine};
+use record::{PartRecord, Record};
+use rows::{KeyShape, Rows};
+use scale::Scale;
+use scenarios::{Bench, SCENARIOS};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", about = "Measures the store beside other embedded stores")]
+struct Command {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs scenarios and writes results and report
+    Run(schedule::Arguments),
+    /// Lists scenarios and engines
+    List,
+    /// Makes the report of results that lie in a directory
+    Report {
+        directory: PathBuf,
+        /// Results of an earlier run of this store
+        #[arg(long)]
+        baseline: Option<PathBuf>,
+    },
+    #[command(hide = true)]
+    Load(Child),
+    #[command(hide = true)]
+    Measure {
+        #[command(flatten)]
+        child: Child,
+        #[arg(long)]
+        scenario: String,
+        #[arg(long)]
+        round: u32,
+    },
+    #[command(hide = true)]
+    WriteUntilKilled(Child),
+}
+
+/// What a process that measures is told.
+#[derive(Args)]
+struct Child {
+    #[arg(long)]
+    engine: String,
+    #[arg(long)]
+    scale: String,
+    #[arg(long)]
     directory: PathBuf,
+    #[arg(long, default_value = "number")]
+    keys: KeyShape,
+}
+
+impl Child {
+    fn with<T>(&self, work: impl FnOnce(&Bench<'_>) -> Result<T>) -> Result<T> {
+        let scale: Scale = serde_json::from_str(&self.scale)?;
+        let rows = Rows::new(self.keys, scale.value_bytes);
+        // A second column of this store shows how much two columns of the same differ.
+        let engine = self.engine.strip_suffix("-again").unwrap_or(&self.engine);
+        work(&Bench { scale: &scale, rows: &rows, directory: &self.directory, engine })
+    }
 }
 
 fn main() -> Result<()> {
-    let arguments = parse()?;
-    let Arguments { keys, value_bytes, threads, directory } = &arguments;
-    if directory.exists() {
-        bail!("{}: exists already; a bench begins with an empty directory", directory.display());
-    }
-    println!("{keys} keys of 16 bytes, values of {value_bytes} bytes, {threads} thread(s), default options");
-    let result = run(&arguments);
-    std::fs::remove_dir_all(directory).with_context(|| format!("removing {}", directory.display()))?;
-    result
-}
-
-fn parse() -> Result<Arguments> {
-    let directory = std::env::temp_dir().join(format!("lsm-bench-{}", std::process::id()));
-    let mut arguments = Arguments { keys: 1_000_000, value_bytes: 100, threads: 1, directory };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        if word == "--help" {
-            println!("cargo xtask bench [--keys N] [--value-bytes N] [--threads N] [--directory DIR]");
-            std::process::exit(0);
+    match Command::parse().task {
+        Task::Run(arguments) => schedule::run(&arguments),
+        Task::List => {
+            for scenario in SCENARIOS {
+                println!("{:>3}  {:<20} {:<8} {}", scenario.number, scenario.name, scenario.unit, scenario.about);
+            }
+            engines::ENGINES.iter().for_each(|(name, about)| println!("     {name:<20} {about}"));
+            Ok(())
         }
-        let value = words.next().with_context(|| format!("{word} needs a value"))?;
-        let number = || value.parse().with_context(|| format!("{word} {value}: expected a number"));
-        match word.as_str() {
-            "--keys" => arguments.keys = number()?,
-            "--value-bytes" => arguments.value_bytes = number()? as usize,
-            "--threads" => arguments.threads = number()?.max(1),
-            "--directory" => arguments.directory = value.into(),
-            _ => bail!("{word}: unknown; --keys, --value-bytes, --threads and --directory are known"),
+        Task::Report { directory, baseline } => report::write(&directory, baseline.as_deref()),
+        Task::Load(child) => child.with(load),
+        Task::WriteUntilKilled(child) => child.with(write_until_killed),
+        Task::Measure { child, scenario, round } => {
+            let record = child.with(|bench| measure(bench, &child.engine, &scenario, round))?;
+            println!("{}", serde_json::to_string(&record)?);
+            Ok(())
         }
     }
-    Ok(arguments)
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
-    let Arguments { keys, value_bytes, threads, directory } = arguments;
-    let db = Options::new().open(directory)?;
-    report(
-        "put, random order",
-        *keys,
-        *value_bytes,
-        in_threads(*threads, *keys, |index, random| {
-            Ok(db.put(key(scatter(index, *keys)), value(random, *value_bytes))?)
-        })?,
-    );
-    report("settle", *keys, *value_bytes, timed(|| Ok(db.wait_for_compactions()?))?);
-    report(
-        "get, present",
-        *keys,
-        *value_bytes,
-        in_threads(*threads, *keys, |_, random| get(&db, random.u64(..*keys), true))?,
-    );
-    report(
-        "get, absent",
-        *keys,
-        *value_bytes,
-        in_threads(*threads, *keys, |_, random| get(&db, keys + random.u64(..*keys), false))?,
-    );
-    report("scan forward", *keys, *value_bytes, timed(|| scan(&db, *keys))?);
-    report("scan backward", *keys, *value_bytes, timed(|| scan_backward(&db, *keys))?);
-    let batches = *keys / 100;
-    report(
-        "overwrite, batches of 100",
-        batches * 100,
-        *value_bytes,
-        in_threads(*threads, batches, |index, random| {
-            let mut batch = WriteBatch::with_capacity(100 * (16 + value_bytes + 8));
-            (0..100)
-                .for_each(|offset| batch.put(key(scatter(index * 100 + offset, *keys)), value(random, *value_bytes)));
-            Ok(db.write(batch)?)
-        })?,
-    );
-    let synced = WriteOptions::new().durability(Durability::Synced);
-    let count = 2_000;
-    report(
-        "put, synced",
-        count,
-        *value_bytes,
-        in_threads(*threads, count, |index, random| {
-            let mut batch = WriteBatch::new();
-            batch.put(key(index), value(random, *value_bytes));
-            Ok(db.write_with(batch, &synced)?)
-        })?,
-    );
-    println!("\n{}", db.stats());
-    Ok(db.close()?)
-}
-
-fn get(db: &Db, number: u64, present: bool) -> Result<()> {
-    if db.get(key(number))?.is_some() != present {
-        bail!("key {number} is {}", if present { "missing" } else { "there" });
+fn load(bench: &Bench<'_>) -> Result<()> {
+    fn of<E: Engine>(bench: &Bench<'_>) -> Result<()> {
+        bench.load::<E>()
     }
-    Ok(())
+    with_engine!(bench.engine, of(bench))
 }
 
-fn scan(db: &Db, expected: u64) -> Result<()> {
-    let mut cursor = db.cursor();
-    cursor.seek_to_first()?;
-    let mut count = 0;
-    while cursor.valid() {
-        count += 1;
-        cursor.next()?;
+fn write_until_killed(bench: &Bench<'_>) -> Result<()> {
+    with_engine!(bench.engine, write_until_killed_of(bench))
+}
+
+fn write_until_killed_of<E: Engine>(bench: &Bench<'_>) -> Result<()> {
+    scenarios::write_until_killed::<E>(bench)
+}
+
+fn measure(bench: &Bench<'_>, engine: &str, scenario: &str, round: u32) -> Result<Record> {
+    fn of<E: Engine>(bench: &Bench<'_>, scenario: &str) -> Result<scenarios::Measured> {
+        bench.run::<E>(scenario)
     }
-    anyhow::ensure!(count == expected, "{count} keys found, {expected} expected");
-    Ok(())
-}
-
-fn scan_backward(db: &Db, expected: u64) -> Result<()> {
-    let mut cursor = db.cursor();
-    cursor.seek_to_last()?;
-    let mut count = 0;
-    while cursor.valid() {
-        count += 1;
-        cursor.prev()?;
-    }
-    anyhow::ensure!(count == expected, "{count} keys found, {expected} expected");
-    Ok(())
-}
-
-fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
-    let begun = Instant::now();
-    work()?;
-    Ok(begun.elapsed())
-}
-
-/// Runs `work` for all indexes below `count`, each thread on its share.
-fn in_threads(
-    threads: u64,
-    count: u64,
-    work: impl Fn(u64, &mut fastrand::Rng) -> Result<()> + Sync,
-) -> Result<Duration> {
-    timed(|| {
-        std::thread::scope(|scope| {
-            let work = &work;
-            let share = |thread: u64| {
-                move || -> Result<()> {
-                    let mut random = fastrand::Rng::with_seed(thread);
-                    (thread..count).step_by(threads as usize).try_for_each(|index| work(index, &mut random))
-                }
-            };
-            let running: Vec<_> = (0..threads).map(|thread| scope.spawn(share(thread))).collect();
-            running.into_iter().try_for_each(|thread| thread.join().expect("a bench thread does not panic"))
-        })
+    let measured = with_engine!(bench.engine, of(bench, scenario))?;
+    Ok(Record {
+        scenario: scenario.to_owned(),
+        engine: engine.to_owned(),
+        round,
+        parts: measured.parts.iter().map(PartRecord::of).collect::<Result<_>>()?,
+        settle_seconds: measured.settle.as_secs_f64(),
+        user_bytes: measured.user_bytes,
+        live_bytes: measured.live_bytes,
+        space_bytes: measure::space_bytes(bench.directory)?,
+        cpu_seconds: measured.usage.cpu_seconds,
+        written_bytes: measured.usage.written_bytes,
+        read_bytes: measured.usage.read_bytes,
+        peak_memory_bytes: measure::peak_memory_bytes(),
+        pending_bytes: measured.pending_bytes,
+        stalled_seconds: measured.stalled_seconds,
+        lost: measured.lost,
+        foreign_cpu: 0.0,
     })
-}
-
-fn report(what: &str, count: u64, value_bytes: usize, time: Duration) {
-    let (seconds, bytes) = (time.as_secs_f64(), count as f64 * (16 + value_bytes) as f64);
-    let (rate, micros) = (count as f64 / seconds, seconds * 1e6 / count as f64);
-    println!(
-        "{what:<26} {seconds:>8.2} s  {rate:>12.0} /s  {micros:>8.3} µs each  {:>8.1} MB/s",
-        bytes / seconds / 1e6
-    );
-}
-
-fn key(number: u64) -> [u8; 16] {
-    let mut key = *b"0000000000000000";
-    let mut rest = number;
-    for digit in key.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    key
-}
-
-/// Visits every number below `count` once, in an order without locality.
-fn scatter(index: u64, count: u64) -> u64 {
-    const STRIDE: u64 = 2_654_435_761;
-    ((u128::from(index) * u128::from(STRIDE)) % u128::from(count)) as u64
-}
-
-fn value(random: &mut fastrand::Rng, bytes: usize) -> Vec<u8> {
-    let mut value = vec![b'v'; bytes];
-    random.fill(&mut value[..bytes / 2]);
-    value
 }

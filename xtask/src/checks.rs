@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::bench::bench;
 use crate::steps::Steps;
 use crate::{Outcome, advisories, no_arguments, root, sanitize, tidy, torture};
 
@@ -15,6 +16,7 @@ Usage: cargo xtask test
 Steps:
   format     cargo fmt --all --check
   lints      cargo clippy on all targets of all crates, warnings are errors
+  benches    the same for the package in benches/, without its peers, and its tests
   tests      unit and integration tests of all crates, examples built
   doc tests  the examples in the documentation
   tidy       rules about the source tree, see `cargo xtask tidy --help`
@@ -60,6 +62,7 @@ pub(crate) fn ci(arguments: &[String]) -> anyhow::Result<Outcome> {
 fn test_steps(steps: &mut Steps) {
     steps.command("format", &mut cargo("fmt --all --check"));
     steps.command("lints", &mut cargo("clippy --workspace --all-targets -- -D warnings"));
+    benches(steps);
     steps.command("tests", &mut cargo("test --workspace --lib --bins --tests --examples --no-fail-fast"));
     steps.command("doc tests", &mut cargo("test --workspace --doc --no-fail-fast"));
     steps.step("tidy", "rules about the source tree", || tidy::check(&root()));
@@ -68,6 +71,13 @@ fn test_steps(steps: &mut Steps) {
     shuttle(steps);
     // Last, so that what they found ends the output.
     steps.command("lanes", &mut torture::lanes("run"));
+}
+
+/// The package of the benches, without the peers: a workspace of its own.
+fn benches(steps: &mut Steps) {
+    steps.command("format of the benches", bench("fmt", "").args(["--all", "--check"]));
+    steps.command("lints of the benches", bench("clippy", "").args(["--all-targets", "--", "-D", "warnings"]));
+    steps.command("tests of the benches", &mut bench("test", ""));
 }
 
 fn dependencies(steps: &mut Steps) {

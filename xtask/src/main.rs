@@ -31,7 +31,7 @@ Commands:
   sanitize    Tests of the concurrent and unsafe parts under ThreadSanitizer and AddressSanitizer
   advisories  Look up the dependencies among the known vulnerabilities
   fuzz        Fuzz one decoder for a while (needs cargo-fuzz and a nightly toolchain)
-  bench       Run the benches, or with --micro the criterion ones
+  bench       Measure the store beside others, or with --micro its parts
 
 `cargo xtask COMMAND --help` says more. Exit codes: 0 all well, 1 something failed, 2 wrong usage.";
 

@@ -1,0 +1,168 @@
+//! The stores under the bench, behind one shape.
+//!
+//! # Rules of a fair comparison
+//! R1. One put is one commit unless the scenario says batch.
+//! R2. A commit survives the end of the process (`Durability::Process`) or a power cut (`Durability::Power`), as the
+//!     scenario says, in every engine alike. Where an engine has no such class, it has the nearest one and
+//!     `Engine::NOTE` says so.
+//! R3. Cache, write buffers, compression, filter bits and background threads are equal as far as an engine has them.
+//! R4. Whatever is read is looked at: [`Seen`] checks each row and adds it up.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::rows::{Key, Seen};
+
+#[cfg(feature = "fjall")]
+pub(crate) mod fjall;
+#[cfg(feature = "lmdb")]
+pub(crate) mod lmdb;
+pub(crate) mod lsm;
+#[cfg(feature = "redb")]
+pub(crate) mod redb;
+#[cfg(feature = "rocksdb")]
+pub(crate) mod rocksdb;
+#[cfg(feature = "sled")]
+pub(crate) mod sled;
+#[cfg(feature = "surrealkv")]
+pub(crate) mod surrealkv;
+
+/// What a commit survives when it returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Durability {
+    /// The end of the process.
+    Process,
+    /// A power cut.
+    Power,
+}
+
+/// What all engines are opened with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) durability: Durability,
+    pub(crate) cache_bytes: usize,
+    pub(crate) write_buffer_bytes: usize,
+    pub(crate) level_base_bytes: u64,
+    pub(crate) table_bytes: u64,
+    pub(crate) compression: bool,
+    pub(crate) threads: usize,
+}
+
+/// Filter bits per key, where an engine has filters.
+pub(crate) const FILTER_BITS: f64 = 10.0;
+
+/// Bytes of a block, where an engine has blocks.
+pub(crate) const BLOCK_BYTES: usize = 4096;
+
+/// A store under the bench.
+pub(crate) trait Engine: Send + Sync + Sized {
+    /// What a thread works through.
+    type Session<'a>: Session
+    where
+        Self: 'a;
+
+    fn open(directory: &Path, config: &Config) -> Result<Self>;
+
+    fn session(&self) -> Result<Self::Session<'_>>;
+
+    /// Returns once no background work is running or due, and all is in the engine's own files.
+    fn settle(&self) -> Result<()>;
+
+    /// Writes what is in memory to a table of its own, in engines that have such tables.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes that wait for compaction, if the engine says.
+    fn pending_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// How long writers were held back so far, in seconds, if the engine says.
+    fn stalled_seconds(&self) -> Option<f64> {
+        None
+    }
+
+    fn close(self) -> Result<()>;
+}
+
+/// One thread's access to a store.
+pub(crate) trait Session {
+    /// Commits one row.
+    fn put(&mut self, key: &Key, value: &[u8]) -> Result<()>;
+
+    /// Commits `rows` together.
+    fn put_all(&mut self, rows: &[(Key, Vec<u8>)]) -> Result<()>;
+
+    /// Commits the deletion of a row.
+    fn delete(&mut self, key: &Key) -> Result<()>;
+
+    /// Reads a row; whether it is there.
+    fn get(&mut self, key: &Key, seen: &mut Seen) -> Result<bool>;
+
+    /// Reads rows at once, with the engine's own call if it has one; how many are there.
+    fn get_all(&mut self, keys: &[Key], seen: &mut Seen) -> Result<usize> {
+        let mut found = 0;
+        for key in keys {
+            found += usize::from(self.get(key, seen)?);
+        }
+        Ok(found)
+    }
+
+    /// Reads up to `limit` rows from `from` on, upwards or downwards; how many there were.
+    fn scan(&mut self, from: Option<&Key>, backward: bool, limit: usize, seen: &mut Seen) -> Result<usize>;
+
+    /// The first row's key.
+    fn first(&mut self) -> Result<Option<Vec<u8>>>;
+
+    /// Lets go of what the session has read under, so that it sees what others have written since. Called before
+    /// each read while somebody writes.
+    fn refresh(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Calls `$run::<E>($arguments)` for the engine with the given name.
+macro_rules! with_engine {
+    ($name:expr, $run:ident($($argument:expr),*)) => {
+        match $name {
+            "lsm" => $run::<$crate::engines::lsm::Lsm>($($argument),*),
+            #[cfg(feature = "fjall")]
+            "fjall" => $run::<$crate::engines::fjall::Fjall>($($argument),*),
+            #[cfg(feature = "lmdb")]
+            "lmdb" => $run::<$crate::engines::lmdb::Lmdb>($($argument),*),
+            #[cfg(feature = "redb")]
+            "redb" => $run::<$crate::engines::redb::Redb>($($argument),*),
+            #[cfg(feature = "rocksdb")]
+            "rocksdb" => $run::<$crate::engines::rocksdb::Rocks>($($argument),*),
+            #[cfg(feature = "rocksdb")]
+            "rocksdb-tuned" => $run::<$crate::engines::rocksdb::Tuned>($($argument),*),
+            #[cfg(feature = "sled")]
+            "sled" => $run::<$crate::engines::sled::Sled>($($argument),*),
+            #[cfg(feature = "surrealkv")]
+            "surrealkv" => $run::<$crate::engines::surrealkv::Surreal>($($argument),*),
+            other => anyhow::bail!("engine {other} is not compiled in: see `cargo xtask bench --help`"),
+        }
+    };
+}
+pub(crate) use with_engine;
+
+/// All engines that are compiled in, this store first, with what has to be said of them.
+pub(crate) const ENGINES: &[(&str, &str)] = &[
+    ("lsm", "this store, default options but for the sizes above"),
+    #[cfg(feature = "fjall")]
+    ("fjall", "fjall 3.1, its journal written at each commit, as by default"),
+    #[cfg(feature = "lmdb")]
+    ("lmdb", "LMDB by heed 0.22; no compression, no checksums; NOSYNC may damage the file when the system crashes"),
+    #[cfg(feature = "redb")]
+    ("redb", "redb 4.6; no compression; Durability::None may lose commits when the process ends"),
+    #[cfg(feature = "rocksdb")]
+    ("rocksdb", "RocksDB by rocksdb 0.25, default options but for the sizes above, LZ4 and filters"),
+    #[cfg(feature = "rocksdb")]
+    ("rocksdb-tuned", "the same with the options that experts set: see engines/rocksdb.rs"),
+    #[cfg(feature = "sled")]
+    ("sled", "sled 1.0.0-alpha.124, zstd; commits reach the disk every 200 ms and may be lost when the process ends"),
+    #[cfg(feature = "surrealkv")]
+    ("surrealkv", "surrealkv 1.2, Durability::Eventual"),
+];
