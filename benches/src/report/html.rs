@@ -166,7 +166,7 @@ fn latencies(results: &Results, colours: &BTreeMap<String, RGBColor>, scenario: 
         let points = shares.map(|slower| (slower, all.value_at_quantile(1.0 - 1.0 / slower) as f64 / 1e9));
         lines.push((engine, points.collect(), colours[engine]));
     }
-    plot::lines(&lines, true, |slower| format!("1 in {}", short(slower)), short_time)
+    plot::lines(&lines, true, |slower| format!("1 in {}", whole(slower)), short_time)
 }
 
 fn timelines(results: &Results, colours: &BTreeMap<String, RGBColor>, scenario: &str) -> Result<String> {
@@ -177,8 +177,19 @@ fn timelines(results: &Results, colours: &BTreeMap<String, RGBColor>, scenario: 
             continue;
         }
         let step = part.timeline_step_seconds;
-        let points = part.timeline.iter().enumerate().map(|(at, units)| (at as f64 * step, *units as f64 / step));
+        // The last step is cut short by the end.
+        let whole = &part.timeline[..part.timeline.len() - 1];
+        let points = whole.iter().enumerate().map(|(at, units)| (at as f64 * step, *units as f64 / step));
         lines.push((engine, points.collect(), colours[engine]));
     }
     plot::lines(&lines, false, |seconds| format!("{seconds:.1} s"), short)
+}
+
+/// A power of ten in few characters.
+fn whole(number: f64) -> String {
+    match number {
+        ..1e3 => format!("{number:.0}"),
+        ..1e6 => format!("{:.0} k", number / 1e3),
+        _ => format!("{:.0} M", number / 1e6),
+    }
 }
