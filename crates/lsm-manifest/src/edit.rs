@@ -10,7 +10,8 @@
 //! E2. A tag this store does not know is skipped only if it says that it may be ([`IGNORABLE`]); otherwise
 //!     the edit is refused as `Unsupported`, with the tag in the message.
 //! E3. Decoding allocates no more than a constant times the bytes it was given.
-//! E4. An encoded edit does not end in a zero: zeros at the end of a record mean that its end was never written.
+//! E4. An encoded edit ends in a byte with at least two bits set: zeros at the end of a record mean that its end was never
+//!     written, and one byte that was never written is told from one flipped bit.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -65,6 +66,9 @@ pub(crate) mod tag {
     pub(crate) const WAL_DELETION: u32 = IGNORABLE + 0xf02;
     pub(crate) const FILLER: u32 = IGNORABLE + 0xf03;
 }
+
+/// What a filler holds.
+const FILLING: u8 = 0xff;
 
 /// Tags inside a log addition.
 mod wal_tag {
@@ -150,9 +154,9 @@ impl VersionEdit {
         self.encode_wal_fields(&mut out);
         self.encode_family_fields(&mut out);
         // E4.
-        if out.last() == Some(&0) {
+        if out.last().is_some_and(|last| last.count_ones() < 2) {
             put_varint32(&mut out, tag::FILLER);
-            put_length_prefixed(&mut out, &[1]);
+            put_length_prefixed(&mut out, &[FILLING]);
         }
         out
     }
@@ -327,10 +331,10 @@ mod tests {
         }
 
         // Covers E4.
-        fn encoded_edits_do_not_end_in_zero(edit: VersionEdit, group_remaining: Option<u8>) -> bool {
+        fn encoded_edits_end_in_several_bits(edit: VersionEdit, group_remaining: Option<u8>) -> bool {
             let group_remaining = group_remaining.map(u32::from);
             let short = VersionEdit { group_remaining, max_family: Some(0), ..VersionEdit::default() };
-            edit.encode().last() != Some(&0) && short.encode().last() == Some(&1)
+            edit.encode().last().is_some_and(|last| last.count_ones() >= 2) && short.encode().last() == Some(&FILLING)
         }
 
         // Covers E3 as far as panics go.

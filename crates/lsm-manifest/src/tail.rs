@@ -11,7 +11,9 @@
 //!     of all before it. Every append is one group whose first edit, and no other, has the next file number. (RocksDB
 //!     gives it to all edits, so any good record of its behind the bad place counts as a later append.)
 //! L3. A tail that is one flipped bit away from a whole fragment is not torn.
-//! L4. The last byte of an append of this crate is never zero (E4), so L1 sees every loss.
+//! L4. The last byte of an append of this crate has several bits (E4), so L1 sees every loss, and L3 takes none that reaches
+//!     the end for a flipped bit. A tear that takes nothing but one bit before the end of a sector in the middle of an
+//!     append is taken for damage: nothing could tell the two apart.
 
 use lsm_core::Result;
 use lsm_core::checksum::{crc32c, crc32c_append, mask, unmask};
