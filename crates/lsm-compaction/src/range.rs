@@ -30,7 +30,7 @@ pub struct RangeCompaction {
     from: Option<Vec<u8>>,
     to: Option<Vec<u8>>,
     rewrite: BottomRewrite,
-    /// The deepest level that held anything of the range when it began.
+    /// The deepest level that held anything of the range so far.
     bottom: usize,
     level: usize,
     /// What lies before this key was dealt with on `level`.
@@ -58,8 +58,7 @@ impl RangeCompaction {
         to: Option<&[u8]>,
         rewrite: BottomRewrite,
     ) -> RangeCompaction {
-        let deepest = (1..LEVELS).rev().find(|&level| !version.overlapping(level, from, to).is_empty());
-        let bottom = deepest.unwrap_or_else(|| LevelTargets::of(version, options).base);
+        let bottom = deepest(version, from, to).unwrap_or_else(|| LevelTargets::of(version, options).base);
         let (from, to) = (from.map(<[u8]>::to_vec), to.map(<[u8]>::to_vec));
         RangeCompaction { from, to, rewrite, bottom, level: 0, resume: None }
     }
@@ -96,7 +95,14 @@ pub fn pick_range(
     let picker = Picker::new(version, in_flight, options);
     loop {
         let output_level = match range.level {
-            level if level > range.bottom => return RangeStep::Done,
+            level if level > range.bottom => {
+                let deepest = deepest(version, range.from.as_deref(), range.to.as_deref());
+                let Some(deeper) = deepest.filter(|&deepest| deepest > range.bottom) else { return RangeStep::Done };
+                // A job that ran beside has taken some of the range further down: the rest follows.
+                range.next_level(range.bottom);
+                range.bottom = deeper;
+                continue;
+            }
             0 => picker.targets.base.min(range.bottom),
             level if level == range.bottom => level,
             level => level + 1,
@@ -127,6 +133,11 @@ pub fn pick_range(
         }
         return RangeStep::Run(Box::new(picker.moved(&plan).unwrap_or(plan)));
     }
+}
+
+/// The deepest level below level 0 that holds anything of a range.
+fn deepest(version: &Version, from: Option<&[u8]>, to: Option<&[u8]>) -> Option<usize> {
+    (1..LEVELS).rev().find(|&level| !version.overlapping(level, from, to).is_empty())
 }
 
 /// As many tables as one job should take: all of level 0, or the first few of another level.
