@@ -60,7 +60,7 @@ pub(crate) struct TableHandle {
     shared: Arc<Shared>,
     table: ArcSwapOption<Table>,
     opening: Mutex<()>,
-    /// Whether it was read since [`Tables::evict`] last came by.
+    /// Whether it was read since [`Shared::evict`] last came by.
     used: AtomicBool,
     retired: AtomicBool,
 }
