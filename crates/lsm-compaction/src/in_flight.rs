@@ -5,7 +5,7 @@
 //! pair. Level 0 is reserved by table: its tables overlap by nature, and what flushes add is newer
 //! than every running job.
 //!
-//! One family has one `InFlight`, kept by whoever schedules; [`crate::pick`] only reads it.
+//! One family has one `InFlight`, kept by whoever schedules; [`crate::pick()`] only reads it.
 //!
 //! # Invariants
 //! I1. A table is an input of at most one job.

@@ -1,7 +1,7 @@
 //! Leveled compaction: what to merge, how to merge it, and in parallel.
 //!
 //! A store flushes its memtables to tables of level 0. This crate decides which tables to merge into the
-//! level below ([`pick`]), and merges them ([`run`]). It knows neither directories nor file names nor logs:
+//! level below ([`pick()`]), and merges them ([`run`]). It knows neither directories nor file names nor logs:
 //! tables come from a [`TableSource`] and go to a [`TableSink`], threads from an [`Executor`], and the result
 //! is a [`lsm_manifest::VersionEdit`] that the caller makes durable.
 //!

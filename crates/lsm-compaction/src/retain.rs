@@ -29,7 +29,7 @@
 //!     come back.
 //! R2. An entry is dropped if a range tombstone of its stripe is newer. Tombstones of newer stripes
 //!     drop nothing: the snapshot between still reads the entry.
-//! R3. A deletion goes only when no older entry of its key stays or can lie below ([`Below`]). Of
+//! R3. A deletion goes only when no older entry of its key stays or can lie below ([`Below`](crate::Below)). Of
 //!     deletions that follow each other the oldest does the work of all.
 //! R4. A single deletion and the value it was written for cancel each other only inside one stripe.
 //! R5. Merge operands are combined only within a stripe. They become a value when their base is met

@@ -11,8 +11,8 @@
 //! knows that it has that level.
 //!
 //! # Invariants
-//! N1. A [`NodeOffset`] is made only here, by [`write`], from a region filled with a whole node.
-//! N2. After [`write`] only the links change.
+//! N1. A [`NodeOffset`] is made only here, by [`write()`], from a region filled with a whole node.
+//! N2. After [`write()`] only the links change.
 
 #![allow(unsafe_code)]
 
@@ -85,7 +85,7 @@ pub(crate) fn write(mut room: Room<'_>, height: usize, user_key: &[u8], trailer:
 /// The node's link on `level`.
 ///
 /// # Safety
-/// - `node` lies in `arena` and its [`write`] happened before this call.
+/// - `node` lies in `arena` and its [`write()`] happened before this call.
 /// - `level` is less than the node's height.
 #[inline]
 pub(crate) unsafe fn link(arena: &Arena, node: NodeOffset, level: usize) -> &AtomicU64 {
@@ -97,7 +97,7 @@ pub(crate) unsafe fn link(arena: &Arena, node: NodeOffset, level: usize) -> &Ato
 /// The node's encoded internal key.
 ///
 /// # Safety
-/// `node` lies in `arena` and its [`write`] happened before this call.
+/// `node` lies in `arena` and its [`write()`] happened before this call.
 #[inline]
 pub(crate) unsafe fn internal_key(arena: &Arena, node: NodeOffset) -> &[u8] {
     // SAFETY: as the caller promises.
@@ -109,7 +109,7 @@ pub(crate) unsafe fn internal_key(arena: &Arena, node: NodeOffset) -> &[u8] {
 /// The node's value.
 ///
 /// # Safety
-/// `node` lies in `arena` and its [`write`] happened before this call.
+/// `node` lies in `arena` and its [`write()`] happened before this call.
 #[inline]
 pub(crate) unsafe fn value(arena: &Arena, node: NodeOffset) -> &[u8] {
     // SAFETY: as the caller promises.
@@ -121,7 +121,7 @@ pub(crate) unsafe fn value(arena: &Arena, node: NodeOffset) -> &[u8] {
 /// Bytes of the user key and of the value.
 ///
 /// # Safety
-/// `node` lies in `arena` and its [`write`] happened before this call.
+/// `node` lies in `arena` and its [`write()`] happened before this call.
 #[inline]
 unsafe fn lengths(arena: &Arena, node: NodeOffset) -> (usize, usize) {
     // SAFETY: every node starts with its lengths, which never change (N2).

@@ -2,7 +2,7 @@
 //!
 //! Everything that two threads may touch at once goes through the types named here: the arena's fill
 //! mark, the links, the height and the finger of a list, and the counters. With `--cfg loom` they are
-//! loom's, and [`mutant`] can plant a bug that a model must find; a model that stays green with its
+//! loom's, and `mutant` can plant a bug that a model must find; a model that stays green with its
 //! mutant planted proves nothing.
 
 #[cfg(not(loom))]
