@@ -12,8 +12,8 @@ use lsm_compaction::Plan;
 
 use crate::Error;
 
-/// After this time one as large as the one that failed is tried again if it should fit, even if nothing was freed that can be seen: a quota
-/// does not show in the free space of a file system.
+/// After this time one as large as the one that failed is tried again if it should fit, even if nothing was freed that
+/// can be seen: a quota does not show in the free space of a file system.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A compaction failed for want of room.
