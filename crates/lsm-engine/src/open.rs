@@ -103,7 +103,7 @@ fn open_once(directory: &Path, options: Options) -> Result<Db> {
     prepare_directory(&*fs, directory, &options)?;
     let lock = if options.read_only { None } else { Some(take_lock(&*fs, directory)?) };
     let mut state = read_state(&*fs, directory, &options)?;
-    state.db_id.get_or_insert_with(lsm_manifest::new_db_id);
+    state.db_id.get_or_insert_with(|| lsm_manifest::new_db_id(&*fs));
     let names = fs.read_dir(directory).map_err(|error| CoreError::io("list", directory, error))?;
     check_live_files(&*fs, directory, &state)?;
     for number in names.iter().filter_map(|name| FileKind::parse(name)?.number()) {
@@ -180,7 +180,7 @@ fn read_state(fs: &dyn Fs, directory: &Path, options: &Options) -> Result<State>
     if options.read_only || !options.create_if_missing {
         return Err(Error::invalid_argument(format!("{}: no store here, CURRENT is missing", directory.display())));
     }
-    Ok(State::new(lsm_manifest::new_db_id()))
+    Ok(State::new(lsm_manifest::new_db_id(fs)))
 }
 
 /// Every table that the manifest names must be there, with the size that it says.
@@ -230,7 +230,7 @@ pub(crate) fn assemble(
         id: STORES.fetch_add(1, Ordering::Relaxed),
         directory: directory.to_owned(),
         db_id: state.db_id.clone().unwrap_or_default(),
-        session_id: lsm_manifest::new_db_id(),
+        session_id: lsm_manifest::new_db_id(&*fs),
         families: ArcSwap::from_pointee(families),
         publisher: Publisher::new(state.last_seq),
         snapshots: Default::default(),

@@ -148,7 +148,7 @@ impl Patient<'_> {
             Err(error) if is_damage(&error) => return Ok(Err(error.to_string())),
             Err(error) => return Err(error.into()),
         };
-        state.db_id.get_or_insert_with(lsm_manifest::new_db_id);
+        state.db_id.get_or_insert_with(|| lsm_manifest::new_db_id(&**self.fs()));
         self.names.iter().filter_map(|name| FileKind::parse(name)?.number()).for_each(|number| state.mark_used(number));
         self.drop_foreign_logs(state.db_id.as_deref().unwrap_or_default())?;
         let (first, logs) = crate::recover::live_logs(&state, &self.kept_names());

@@ -168,7 +168,7 @@ fn store_with_tables(tables: &[Planted]) -> MemFs {
     let directory = Path::new(STORE);
     fs.create_dir(directory).unwrap();
     let mut manifest =
-        Manifest::create(Arc::new(fs.clone()), directory, State::new(lsm_manifest::new_db_id())).unwrap();
+        Manifest::create(Arc::new(fs.clone()), directory, State::new(lsm_manifest::new_db_id(&fs))).unwrap();
     let mut edit = VersionEdit { last_seq: Some(SeqNo::new(100)), next_file: Some(200), ..VersionEdit::default() };
     for (index, table) in tables.iter().enumerate() {
         let number = FileNumber(100 + index as u64);

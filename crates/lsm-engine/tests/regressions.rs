@@ -299,7 +299,7 @@ fn open_with(change: impl FnOnce(&mut Manifest)) -> (MemFs, lsm_engine::Result<D
     let fs = MemFs::new();
     fs.create_dir(Path::new(STORE)).unwrap();
     let mut manifest =
-        Manifest::create(Arc::new(fs.clone()), Path::new(STORE), State::new(lsm_manifest::new_db_id())).unwrap();
+        Manifest::create(Arc::new(fs.clone()), Path::new(STORE), State::new(lsm_manifest::new_db_id(&fs))).unwrap();
     change(&mut manifest);
     drop(manifest);
     let db = small(&fs).open(STORE);

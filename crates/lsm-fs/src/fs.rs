@@ -15,7 +15,9 @@
 //! F4. A call that was interrupted by a signal is retried, and a short write is continued.
 //! F5. A symbolic link in the last place of a path is never followed; only regular files are opened.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -140,6 +142,17 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Whatever the system reports.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+
+    /// 64 bits that nobody can foresee, of which a store makes its ids. A file system for tests may draw them from a
+    /// seed, so that all bytes of a store follow from it.
+    fn random(&self) -> u64 {
+        system_random()
+    }
+}
+
+pub(crate) fn system_random() -> u64 {
+    // The standard library's only door to the system's randomness: each state is keyed with it.
+    RandomState::new().build_hasher().finish()
 }
 
 /// A new file, written from front to back.

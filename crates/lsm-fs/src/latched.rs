@@ -84,6 +84,10 @@ impl Fs for LatchedFs {
         self.inner.remove_dir(path)
     }
 
+    fn random(&self) -> u64 {
+        self.inner.random()
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         if path != self.directory {
             return self.inner.sync_dir(path);

@@ -8,13 +8,15 @@
 //! V1. A crash changes nothing in the file system it happens to: open handles of it go on in their own
 //!     world, a ghost that the new one never hears of.
 //! V2. A crash keeps everything that was synced, whatever its policy.
-//! V3. What a crash leaves depends on the calls before it and its policy alone, never on chance.
+//! V3. What a crash leaves depends on the calls before it and its policy alone, never on chance; nor does
+//!     anything else in a file system that was given a seed.
 //!
 //! Symbolic links, devices and modes do not exist here.
 
 mod content;
 mod crash;
 mod names;
+mod random;
 mod segment;
 mod world;
 
@@ -28,7 +30,7 @@ use lsm_sync::{Mutex, MutexGuard};
 
 pub use crash::Crash;
 
-use crate::fs::{FileType, FileWriter, Fs, Lock, Metadata};
+use crate::fs::{FileType, FileWriter, Fs, Lock, Metadata, system_random};
 use crate::latch::SyncLatch;
 use crate::positioned::{PositionedFile, PositionedSegment};
 use crate::segment::{Segment, SegmentAccess};
@@ -47,6 +49,13 @@ impl MemFs {
     /// An empty file system of unlimited size.
     pub fn new() -> MemFs {
         MemFs::default()
+    }
+
+    /// An empty file system whose [`Fs::random`] follows from `seed`.
+    pub fn seeded(seed: u64) -> MemFs {
+        let fs = MemFs::new();
+        fs.world.lock().seed(seed);
+        fs
     }
 
     /// What is left after a crash at this moment (V1, V2, V3). Locks are free in it.
@@ -155,6 +164,10 @@ impl Fs for MemFs {
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.world.lock().remove_dir(path)
+    }
+
+    fn random(&self) -> u64 {
+        self.world.lock().random().unwrap_or_else(system_random)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -155,8 +155,7 @@ impl VersionEdit {
         self.encode_family_fields(&mut out);
         // E4.
         if out.last().is_some_and(|last| last.count_ones() < 2) {
-            put_varint32(&mut out, tag::FILLER);
-            put_length_prefixed(&mut out, &[FILLING]);
+            lengthen(&mut out);
         }
         out
     }
@@ -309,6 +308,12 @@ fn decode_wal_addition(fields: &mut Fields<'_>) -> Result<WalAddition> {
             tag => return Err(Error::unsupported(format!("field {tag} of log {number} in the manifest"))),
         }
     }
+}
+
+/// Adds a field that says nothing to an encoded edit; E4 holds afterwards.
+pub(crate) fn lengthen(encoded: &mut Vec<u8>) {
+    put_varint32(encoded, tag::FILLER);
+    put_length_prefixed(encoded, &[FILLING]);
 }
 
 fn encoded_level(level: usize) -> u32 {

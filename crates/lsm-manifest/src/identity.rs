@@ -5,8 +5,6 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::Path;
 
@@ -19,11 +17,9 @@ use crate::current::{self, Replacement};
 /// RocksDB's ids have 36; an application may have set its own.
 const ID_BYTES_MAX: usize = 4096;
 
-/// A new random id in the form that RocksDB gives them, a version-4 UUID.
-pub fn new_db_id() -> String {
-    // The standard library's only door to the system's randomness: each state is keyed with it.
-    let random = || RandomState::new().build_hasher().finish();
-    let (high, low) = (random() & !0xf000 | 0x4000, random() & !(0b11 << 62) | 0b10 << 62);
+/// A new id in the form that RocksDB gives them, a version-4 UUID, of what [`Fs::random`] gives.
+pub fn new_db_id(fs: &dyn Fs) -> String {
+    let (high, low) = (fs.random() & !0xf000 | 0x4000, fs.random() & !(0b11 << 62) | 0b10 << 62);
     let (a, b, c) = (high >> 32, high >> 16 & 0xffff, high & 0xffff);
     let (d, e) = (low >> 48, low & 0xffff_ffff_ffff);
     format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")

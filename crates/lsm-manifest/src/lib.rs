@@ -28,7 +28,7 @@
 //! # fn main() -> lsm_core::Result<()> {
 //! let (fs, directory) = (Arc::new(MemFs::new()), Path::new("/store"));
 //! fs.create_dir(directory).unwrap();
-//! let mut manifest = Manifest::create(fs.clone(), directory, State::new(lsm_manifest::new_db_id()))?;
+//! let mut manifest = Manifest::create(fs.clone(), directory, State::new(lsm_manifest::new_db_id(&*fs)))?;
 //!
 //! // A flush has written a table and synced it; now it becomes part of the store.
 //! let number = manifest.numbers().allocate();

@@ -7,6 +7,8 @@
 //!     the new `CURRENT`) nothing is written any more.
 //! W3. Every append carries the next file number, so a number in it or before it is never given out again.
 //! W4. What recovery would refuse is not written.
+//! W5. The header of an append's first fragment lies in one sector: what a power cut takes from it then has several
+//!     bits (L4 of `tail.rs`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ use crate::edit::{COMPARATOR, FamilyChange, VersionEdit};
 use crate::numbers::FileNumbers;
 use crate::output::Output;
 use crate::state::State;
-use crate::{current, group, identity};
+use crate::{current, edit, group, identity, tail};
 
 /// A manifest up to this size is never replaced because of its size.
 const SMALL_BYTES: u64 = 4 << 20;
@@ -236,9 +238,16 @@ fn write_fresh(
     reason = "an output takes bytes in memory; what goes wrong later shows when it delivers them"
 )]
 fn frame(records: &mut RecordWriter<Output>, edits: &[VersionEdit]) {
-    for edit in edits {
+    let (last, others) = edits.split_last().expect("an append has edits");
+    for edit in others {
         records.append(&edit.encode()).expect("an output takes bytes in memory");
     }
+    let mut payload = last.encode();
+    // W5, for the append after this one.
+    while !tail::has_room_for_header(records.position_after(payload.len())) {
+        edit::lengthen(&mut payload);
+    }
+    records.append(&payload).expect("an output takes bytes in memory");
 }
 
 /// Whether a write failed for want of room. What it could not write it did not write, so the record lacks its end.

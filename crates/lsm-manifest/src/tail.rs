@@ -11,9 +11,10 @@
 //!     of all before it. Every append is one group whose first edit, and no other, has the next file number. (RocksDB
 //!     gives it to all edits, so any good record of its behind the bad place counts as a later append.)
 //! L3. A tail that is one flipped bit away from a whole fragment is not torn.
-//! L4. The last byte of an append of this crate has several bits (E4), so L1 sees every loss, and L3 takes none that reaches
-//!     the end for a flipped bit. A tear that takes nothing but one bit before the end of a sector in the middle of an
-//!     append is taken for damage: nothing could tell the two apart.
+//! L4. The last byte of an append of this crate has several bits (E4), so L1 sees every loss. Since sectors are written
+//!     whole, a loss takes from an append whole sectors, its end, or its front up to the end of a sector; the end has
+//!     several bits, and so has the front, for it holds a header (W5), whose length and kind are not 0. A whole sector
+//!     with a single bit in it is the one loss that L3 takes for a flipped bit.
 
 use lsm_core::Result;
 use lsm_core::checksum::{crc32c, crc32c_append, mask, unmask};
@@ -29,6 +30,11 @@ const LENGTH_OFFSET: usize = 4;
 
 /// Longest tail that is taken for torn; an append has a few KiB.
 pub(crate) const TORN_BYTES_MAX: u64 = 16 << 20;
+
+/// Whether a header that begins at `position` lies in one sector.
+pub(crate) fn has_room_for_header(position: u64) -> bool {
+    SECTOR_BYTES - (position % SECTOR_BYTES as u64) as usize >= LEGACY_HEADER_BYTES
+}
 
 /// Whether `rest` was torn off by a power cut. It begins at `offset`, where the last good record ends, and goes to the
 /// end of the file that `reader` has read up to there.

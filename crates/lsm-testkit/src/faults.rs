@@ -229,6 +229,10 @@ impl Fs for FaultFs {
         self.inner.remove_dir(path)
     }
 
+    fn random(&self) -> u64 {
+        self.inner.random()
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.script.check_sync("sync directory", path)?;
         self.inner.sync_dir(path)

@@ -133,16 +133,22 @@ impl<W: io::Write> RecordWriter<W> {
     /// # Errors
     /// What the writer says. A part of the record may have been written: the file must not be appended to again.
     pub fn append(&mut self, payload: &[u8]) -> io::Result<()> {
-        self.buffer.resize(self.framer.framed_bytes(self.position, payload.len()), 0);
+        let end = self.position_after(payload.len());
+        self.buffer.resize((end - self.position) as usize, 0);
         self.framer.frame(self.position, payload, &[], &mut self.buffer);
         self.out.write_all(&self.buffer)?;
-        self.position += self.buffer.len() as u64;
+        self.position = end;
         Ok(())
     }
 
     /// Bytes of the file so far.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Bytes of the file once a record with `payload_bytes` bytes is appended.
+    pub fn position_after(&self, payload_bytes: usize) -> u64 {
+        self.position + self.framer.framed_bytes(self.position, payload_bytes) as u64
     }
 
     /// The crc32c of the stored crcs of all fragments (W2), which

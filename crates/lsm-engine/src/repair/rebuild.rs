@@ -132,7 +132,7 @@ impl Patient<'_> {
 
     /// Writes all that was found to tables of the last level, and a state that names them.
     fn write_anew(&mut self, finds: Finds) -> Result<State> {
-        let mut state = State::new(finds.db_id.unwrap_or_else(lsm_manifest::new_db_id));
+        let mut state = State::new(finds.db_id.unwrap_or_else(|| lsm_manifest::new_db_id(&**self.fs())));
         self.names.iter().filter_map(|name| FileKind::parse(name)?.number()).for_each(|number| state.mark_used(number));
         let births: Vec<VersionEdit> = finds.families.iter().filter_map(|(&id, found)| birth(id, found)).collect();
         state = state.apply(&births)?;

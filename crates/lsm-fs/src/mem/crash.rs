@@ -1,5 +1,7 @@
 //! What a crash keeps of that which was not synced.
 
+use super::random::Random;
+
 /// Which of the unsynced changes survive a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Crash {
@@ -20,24 +22,24 @@ pub enum Crash {
 pub(super) struct Fate {
     crash: Crash,
     decided: usize,
-    random: u64,
+    random: Random,
     /// Of 8 changes, how many a random power cut keeps.
     kept_of_8: u64,
 }
 
-/// One in this many sectors is torn inside by a random power cut, as a copy to a mapping may be.
+/// Of the sectors of a mapping, one in this many is torn inside by a random power cut.
 const TORN_ONE_IN: u64 = 16;
 
 impl Fate {
     pub(super) fn new(crash: Crash) -> Fate {
-        let random = match crash {
+        let seed = match crash {
             Crash::Random(seed) => seed,
             _ => 0,
         };
-        let mut fate = Fate { crash, decided: 0, random, kept_of_8: 0 };
+        let mut random = Random::new(seed);
         // Some power cuts keep nearly everything and some hardly anything.
-        fate.kept_of_8 = 1 + fate.next() % 7;
-        fate
+        let kept_of_8 = 1 + random.next() % 7;
+        Fate { crash, decided: 0, random, kept_of_8 }
     }
 
     /// Whether the next change survives.
@@ -47,7 +49,7 @@ impl Fate {
         match self.crash {
             Crash::DropUnsynced => false,
             Crash::KeepAll => true,
-            Crash::Random(_) => self.next() % 8 < self.kept_of_8,
+            Crash::Random(_) => self.random.next() % 8 < self.kept_of_8,
             Crash::Subset(bits) => index < 64 && bits >> index & 1 == 1,
         }
     }
@@ -64,23 +66,14 @@ impl Fate {
         newest
     }
 
-    /// How many of `count` bytes of a lost write to a sector are there nonetheless.
+    /// How many of `count` bytes of a lost copy to a mapping are in their sector nonetheless.
     pub(super) fn torn(&mut self, count: usize) -> usize {
-        let tears = matches!(self.crash, Crash::Random(_)) && self.next().is_multiple_of(TORN_ONE_IN);
-        if tears { (self.next() % (count as u64 + 1)) as usize } else { 0 }
+        let tears = matches!(self.crash, Crash::Random(_)) && self.random.next().is_multiple_of(TORN_ONE_IN);
+        if tears { (self.random.next() % (count as u64 + 1)) as usize } else { 0 }
     }
 
     /// Decisions so far.
     pub(super) fn decided(&self) -> usize {
         self.decided
-    }
-
-    /// SplitMix64.
-    fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::OpenFile;
+use super::content::By;
 use crate::latch::SharedSync;
 use crate::positioned::{PositionedFile, grow};
 use crate::segment::{Segment, SegmentAccess, SegmentHandle};
@@ -44,7 +45,7 @@ impl Segment for MappedInMemory {
         assert!(bytes <= self.reserved.len(), "commit of {bytes} bytes, reserved {}", self.reserved.len());
         // All of the reservation: in a mapping the part that is not committed is in the file too.
         let mut world = self.shared.file.world();
-        world.content_mut(self.shared.file.id).write(self.len() as usize, &self.reserved);
+        world.content_mut(self.shared.file.id).write(self.len() as usize, &self.reserved, By::Mapping);
         self.shared.committed.fetch_add(bytes as u64, Ordering::Release);
         drop(world);
         self.reserved.clear();

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 
-use super::content::Content;
+use super::content::{By, Content};
 use super::crash::{Crash, Fate};
 use super::names::{EntryChange, NameChange, surviving, take_synced};
+use super::random::Random;
 use crate::fs::{FileType, Metadata};
 
 pub(super) type NodeId = u64;
@@ -21,6 +22,8 @@ pub(super) struct World {
     pending: Vec<NameChange>,
     locked: BTreeSet<NodeId>,
     capacity: Option<u64>,
+    /// Where [`World::random`] comes from, if not from the system.
+    random: Option<Random>,
 }
 
 enum Node {
@@ -38,6 +41,7 @@ impl Default for World {
             pending: Vec::new(),
             locked: BTreeSet::new(),
             capacity: None,
+            random: None,
         };
         world.add(Node::directory(Entries::new()));
         world
@@ -216,7 +220,7 @@ impl World {
         if count == 0 && !bytes.is_empty() {
             return Err(ErrorKind::StorageFull.into());
         }
-        self.content_mut(id).write(in_memory(offset)?, &bytes[..count]);
+        self.content_mut(id).write(in_memory(offset)?, &bytes[..count], By::Write);
         Ok(count)
     }
 
@@ -247,6 +251,15 @@ impl World {
 
     pub(super) fn release_lock(&mut self, id: NodeId) {
         self.locked.remove(&id);
+    }
+
+    pub(super) fn seed(&mut self, seed: u64) {
+        self.random = Some(Random::new(seed));
+    }
+
+    /// The next number, if there is a seed that it follows from.
+    pub(super) fn random(&mut self) -> Option<u64> {
+        self.random.as_mut().map(Random::next)
     }
 
     pub(super) fn set_capacity(&mut self, bytes: Option<u64>) {
@@ -281,6 +294,7 @@ impl World {
             pending: Vec::new(),
             locked: BTreeSet::new(),
             capacity: self.capacity,
+            random: self.random.clone(),
         };
         for change in surviving(&self.pending, &mut fate) {
             after.apply(change, |node| match node {
@@ -296,8 +310,7 @@ impl World {
     fn without_processes(&self) -> World {
         let nodes = self.nodes.iter().map(|(&id, node)| (id, node.closed())).collect();
         let pending = self.pending.clone();
-        let mut after =
-            World { nodes, next_id: self.next_id, pending, locked: BTreeSet::new(), capacity: self.capacity };
+        let mut after = World { nodes, pending, locked: BTreeSet::new(), random: self.random.clone(), ..*self };
         after.sweep();
         after
     }

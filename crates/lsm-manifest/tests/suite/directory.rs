@@ -119,7 +119,7 @@ fn identity_is_written_once_and_stands_in_for_the_manifest() {
 
 #[test]
 fn ids_are_random_uuids() {
-    let (one, other) = (lsm_manifest::new_db_id(), lsm_manifest::new_db_id());
+    let (one, other) = (lsm_manifest::new_db_id(&MemFs::new()), lsm_manifest::new_db_id(&MemFs::new()));
     assert_ne!(one, other);
     for id in [one, other] {
         let groups: Vec<_> = id.split('-').collect();

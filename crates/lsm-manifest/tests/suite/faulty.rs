@@ -90,6 +90,10 @@ impl Fs for Faulty {
         self.change(|| self.inner.remove(path))
     }
 
+    fn random(&self) -> u64 {
+        self.inner.random()
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.change(|| self.inner.sync_dir(path))
     }

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lsm_core::filename::FileNumber;
+use lsm_core::filename::{FileKind, FileNumber};
 use lsm_fs::{Fs, MemFs};
 use lsm_manifest::{Manifest, State, VersionEdit};
+use lsm_wal::LEGACY_HEADER_BYTES;
 
-use crate::written::{STORE, add, content, empty, read, table};
+use crate::written::{STORE, add, bytes_of, content, empty, read, store_with_manifest, table};
 
 /// An edit that replaces table `old` by a new one with a key of `key_bytes`.
 fn replacement(manifest: &Manifest, old: Option<FileNumber>, key_bytes: usize) -> (FileNumber, VersionEdit) {
@@ -166,4 +167,28 @@ fn a_disk_that_is_full_when_current_is_written_refuses_the_edit_only() {
     assert!(refused_by_current > 10, "{refused_by_current}");
     assert_eq!(content(&read(&fs).unwrap()), content(manifest.state()));
     assert!(fs.read_dir(Path::new(STORE)).unwrap().iter().all(|name| !name.ends_with(".dbtmp")));
+}
+
+/// A soak found that a power cut which took the one byte that an append had in its first sector, of a single set bit,
+/// was refused as damage. Covers W5 and L4.
+#[test]
+fn a_power_cut_takes_several_bits_of_an_append() {
+    const SECTOR: usize = 512;
+    for key_bytes in 1..=SECTOR {
+        let fs = empty();
+        let mut manifest = create(&fs);
+        let (old, edit) = replacement(&manifest, None, key_bytes);
+        manifest.apply(vec![edit]).unwrap();
+        let (before, from) = (manifest.state().clone(), manifest.state().manifest_bytes as usize);
+        assert!(from % SECTOR + LEGACY_HEADER_BYTES <= SECTOR, "an append at {from}");
+        let (_, edit) = replacement(&manifest, Some(old), 2 * SECTOR);
+        manifest.apply(vec![edit]).unwrap();
+        let bytes = bytes_of(&fs, FileKind::Manifest(before.manifest));
+        for first in from / SECTOR..bytes.len().div_ceil(SECTOR) {
+            let mut torn = bytes.clone();
+            torn[from.max(first * SECTOR)..bytes.len().min((first + 1) * SECTOR)].fill(0);
+            let found = read(&store_with_manifest(before.manifest, &torn)).unwrap();
+            assert_eq!(content(&found), content(&before), "sector {first} of an append at {from}");
+        }
+    }
 }

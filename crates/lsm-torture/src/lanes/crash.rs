@@ -94,7 +94,7 @@ impl Lane for Crash {
 
 /// Runs `before` unseen and ends that process, then opens the store and runs `ops` under a witness.
 fn watched(seed: u64, setting: Setting, rate: Rate, before: Vec<Op>, ops: Vec<Op>, steps: &mut Steps) -> Result<()> {
-    let mut world = World::new(setting);
+    let mut world = World::new(setting, seed);
     world.open()?;
     for op in &before {
         world.run(op)?;

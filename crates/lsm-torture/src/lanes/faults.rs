@@ -81,7 +81,7 @@ impl Lane for Faults {
         let script = &SCRIPTS[pick(SCRIPTS.len())];
         let setting = Setting { access: ACCESSES[pick(ACCESSES.len())], ..SMALL };
         let (failure, repeat) = (FAILURES[pick(FAILURES.len())], REPEATS[pick(REPEATS.len())]);
-        let prepared = Arc::new(Prepared::new(setting, &(script.before)())?);
+        let prepared = Arc::new(Prepared::new(setting, seed, &(script.before)())?);
         let plan = Plan { prepared, ops: (script.ops)(), setting, failure, repeat, second: None };
         let calls = plan.count()?;
         // Behind the seeds of one failure each come those of two: the second strikes somewhere behind the first.

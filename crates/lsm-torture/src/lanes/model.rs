@@ -67,7 +67,7 @@ impl Lane for Model {
             if !steps.begin(index as u64) {
                 continue;
             }
-            let mut world = World::new(setting);
+            let mut world = World::new(setting, seed);
             world.open()?;
             for (at, op) in ops.iter().enumerate() {
                 world.run(op).with_context(|| format!("{}, call {at}: {op:?}", setting.name))?;

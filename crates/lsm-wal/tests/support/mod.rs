@@ -228,6 +228,9 @@ impl Fs for Faulty {
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.fs.remove_dir(path)
     }
+    fn random(&self) -> u64 {
+        self.fs.random()
+    }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.switches.dir_syncs.fetch_add(1, Ordering::SeqCst);
         refuse(&self.switches.dir_sync_fails, io::ErrorKind::Other)?;

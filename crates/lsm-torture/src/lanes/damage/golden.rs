@@ -135,7 +135,7 @@ fn write(
     states: &mut Vec<Rows>,
     history: &mut BTreeSet<(&'static str, Vec<u8>, Vec<u8>)>,
 ) -> Result<(Files, usize)> {
-    let fs = MemFs::new();
+    let fs = MemFs::seeded(kind << 32 | variant);
     let db = options(kind, &fs).open(DIRECTORY)?;
     let other = db.column_family("other")?;
     let mut note = |db: &Db| -> Result<Rows> {

@@ -45,8 +45,8 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(setting: Setting, before: &[Op]) -> Result<Prepared> {
-        let mut world = World::new(setting);
+    pub(super) fn new(setting: Setting, seed: u64, before: &[Op]) -> Result<Prepared> {
+        let mut world = World::new(setting, seed);
         world.open()?;
         for op in before {
             world.run(op)?;
@@ -117,7 +117,7 @@ impl Plan {
 
     /// The prepared store, with nothing failing yet and not yet open.
     fn start(&self) -> Result<Run> {
-        let mut world = World::new(self.setting);
+        let mut world = World::new(self.setting, 0);
         world.memory = self.prepared.memory.crash(Crash::KeepAll);
         *world.record.lock() = self.prepared.record.clone();
         let fs = world.make_faulty();
