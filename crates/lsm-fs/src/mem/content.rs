@@ -44,6 +44,13 @@ pub(super) enum By {
     Mapping,
 }
 
+/// What a write puts into one sector.
+struct Piece<'a> {
+    offset: usize,
+    bytes: &'a [u8],
+    by: By,
+}
+
 impl Content {
     /// Contents that are all durable.
     fn of(bytes: Arc<Vec<u8>>) -> Content {
@@ -108,12 +115,12 @@ impl Content {
 
     fn image(&self, fate: &mut Fate) -> Vec<u8> {
         let mut lengths = vec![self.durable.len()];
-        let mut sectors: BTreeMap<usize, Vec<(usize, &[u8], By)>> = BTreeMap::new();
+        let mut sectors: BTreeMap<usize, Vec<Piece<'_>>> = BTreeMap::new();
         for change in &self.pending {
             match change {
                 Change::Length(bytes) => lengths.push(*bytes),
-                Change::Write { offset, bytes, by } => split(*offset, bytes, |sector, (offset, piece)| {
-                    sectors.entry(sector).or_default().push((offset, piece, *by));
+                Change::Write { offset, bytes, by } => split(*offset, bytes, |sector, (offset, bytes)| {
+                    sectors.entry(sector).or_default().push(Piece { offset, bytes, by: *by });
                 }),
             }
         }
@@ -121,10 +128,10 @@ impl Content {
         image.resize(lengths[fate.newest(lengths.len() - 1)], 0);
         for writes in sectors.values() {
             let kept = fate.newest(writes.len());
-            for &(offset, bytes, _) in &writes[..kept] {
+            for &Piece { offset, bytes, .. } in &writes[..kept] {
                 overlay(&mut image, offset, bytes);
             }
-            if let Some(&(offset, bytes, By::Mapping)) = writes.get(kept) {
+            if let Some(&Piece { offset, bytes, by: By::Mapping }) = writes.get(kept) {
                 overlay(&mut image, offset, &bytes[..fate.torn(bytes.len())]);
             }
         }
