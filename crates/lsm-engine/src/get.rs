@@ -5,7 +5,7 @@
 use crate::tables::TableHandle;
 use crate::view::{Found, View};
 use lsm_core::{Kind, MergeOperator, Result, SeqNo, Slice, operator};
-use std::sync::Arc;
+use lsm_sstable::filter_hash;
 
 /// The value of `user_key` as of `visible`.
 pub(crate) fn get(
@@ -57,6 +57,7 @@ impl Lookup<'_> {
                 return Ok(verdict);
             }
         }
+        let hash = filter_hash(self.user_key);
         for (number, level) in view.levels.iter().enumerate() {
             // Level 0 has runs of one table each; deeper levels are one run.
             let first = match number {
@@ -71,7 +72,7 @@ impl Lookup<'_> {
                     _ if outside => break,
                     _ => {}
                 }
-                let verdict = self.search_table(handle)?;
+                let verdict = self.search_table(handle, hash)?;
                 if verdict.is_some() {
                     return Ok(verdict);
                 }
@@ -80,14 +81,14 @@ impl Lookup<'_> {
         Ok(None)
     }
 
-    fn search_table(&mut self, handle: &Arc<TableHandle>) -> Result<Option<Verdict>> {
+    fn search_table(&mut self, handle: &TableHandle, hash: u64) -> Result<Option<Verdict>> {
         let table = handle.table()?;
         if !table.tombstones().is_empty() {
             // The caller has checked that the key lies within the table's own range.
             self.cover(table.tombstones().newest(self.user_key, self.visible));
         }
         descend(self.visible, self.covered, &mut self.operands, |visible| {
-            let found = table.get(self.user_key, visible)?;
+            let found = table.get_hashed(self.user_key, hash, visible)?;
             Ok(found.map(|entry| Found { seq: entry.seq, kind: entry.kind, value: entry.value }))
         })
     }

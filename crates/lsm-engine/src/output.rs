@@ -146,6 +146,6 @@ fn configured_format_version(fs: &dyn Fs, directory: &Path) -> Option<u32> {
 
 impl Tables {
     fn open(&self, meta: &TableMeta) -> Result<Arc<Table>> {
-        self.handle(&Arc::new(meta.clone())).table()
+        self.handle(&Arc::new(meta.clone())).table().map(|table| Arc::clone(&table))
     }
 }

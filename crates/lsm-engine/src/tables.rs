@@ -1,4 +1,4 @@
-//! Open tables and the block cache.
+//! Open tables, and the memory that they and their blocks take.
 //!
 //! Every table of every view has one [`TableHandle`], which opens its file at the first read. Opening a
 //! store therefore opens no table. The handle also owns the file's fate: once the manifest no longer
@@ -15,15 +15,15 @@
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::view::Level;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error, ReadAt, Result};
 use lsm_fs::Fs;
 use lsm_manifest::{TableMeta, TableStats, Version};
-use lsm_sstable::{Block, BlockCache, Table, TableOptions};
-use quick_cache::sync::Cache;
+use lsm_sstable::{BlockCache, Table, TableOptions};
 use std::collections::HashMap;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -43,7 +43,7 @@ type Handles = HashMap<FileNumber, Weak<TableHandle>>;
 struct Shared {
     fs: Arc<dyn Fs>,
     directory: PathBuf,
-    blocks: Blocks,
+    blocks: Arc<BlockCache>,
     budget_bytes: usize,
     /// Whether what is open stays open until the store is closed (H3).
     keeps_open: bool,
@@ -71,7 +71,7 @@ impl Tables {
         let shared = Shared {
             fs,
             directory: directory.to_owned(),
-            blocks: Blocks::new(budget_bytes),
+            blocks: BlockCache::new(budget_bytes),
             budget_bytes,
             keeps_open,
             resident_bytes: AtomicUsize::new(0),
@@ -126,11 +126,11 @@ impl Tables {
     }
 
     pub(crate) fn cache_used_bytes(&self) -> u64 {
-        self.shared.blocks.cache.weight()
+        self.shared.blocks.used_bytes() as u64
     }
 
     pub(crate) fn cache_capacity_bytes(&self) -> u64 {
-        self.shared.blocks.cache.capacity()
+        self.shared.blocks.capacity() as u64
     }
 
     pub(crate) fn resident_bytes(&self) -> usize {
@@ -138,11 +138,11 @@ impl Tables {
     }
 
     pub(crate) fn cache_hits(&self) -> u64 {
-        self.shared.blocks.hits.load(Ordering::Relaxed) as u64
+        self.shared.blocks.hits()
     }
 
     pub(crate) fn cache_misses(&self) -> u64 {
-        self.shared.blocks.misses.load(Ordering::Relaxed) as u64
+        self.shared.blocks.misses()
     }
 }
 
@@ -151,15 +151,16 @@ impl TableHandle {
     ///
     /// # Errors
     /// What opening the file reports; the next call tries again.
-    pub(crate) fn table(&self) -> Result<Arc<Table>> {
-        if let Some(table) = &*self.table.load() {
-            // Looked at first, so that readers do not fight over the line for nothing.
-            if !self.used.load(Ordering::Relaxed) {
-                self.used.store(true, Ordering::Relaxed);
-            }
-            return Ok(Arc::clone(table));
+    pub(crate) fn table(&self) -> Result<OpenTable> {
+        let table = self.table.load();
+        if table.is_none() {
+            return self.open().map(|table| OpenTable(Guard::from_inner(Some(table))));
         }
-        self.open()
+        // Looked at first, so that readers do not fight over the line for nothing.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        Ok(OpenTable(table))
     }
 
     #[cold]
@@ -177,8 +178,7 @@ impl TableHandle {
         }
         let options = TableOptions {
             file: path,
-            cache: Some(Arc::new(self.shared.blocks.clone())),
-            cache_id: self.meta.number.0,
+            cache: Some(Arc::clone(&self.shared.blocks)),
             global_seq: Some(self.meta.largest_seq),
             tail_bytes: Some(self.meta.tail_bytes).filter(|&bytes| bytes > 0),
         };
@@ -208,6 +208,19 @@ impl TableHandle {
 
     pub(crate) fn path(&self) -> PathBuf {
         FileKind::Table(self.meta.number).path(&self.shared.directory)
+    }
+}
+
+/// A table that stays open while this is held. Taking it does not touch the count of the table's owners, which all
+/// readers would fight over.
+pub(crate) struct OpenTable(Guard<Option<Arc<Table>>>);
+
+impl Deref for OpenTable {
+    type Target = Arc<Table>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Table> {
+        self.0.as_ref().expect("only open tables are handed out")
     }
 }
 
@@ -268,43 +281,6 @@ impl Shared {
     /// H3: what tables keep resident is taken from the cache.
     fn fit_cache(&self, resident: usize) {
         let capacity = self.budget_bytes.saturating_sub(resident).max(self.budget_bytes / BLOCKS_SHARE_MIN);
-        self.blocks.cache.set_capacity(capacity as u64);
-    }
-}
-
-/// The block cache: a library's, behind the table crate's trait.
-#[derive(Clone)]
-struct Blocks {
-    cache: Arc<Cache<(u64, u64), Block, BlockWeight>>,
-    hits: Arc<AtomicUsize>,
-    misses: Arc<AtomicUsize>,
-}
-
-#[derive(Clone)]
-struct BlockWeight;
-
-impl quick_cache::Weighter<(u64, u64), Block> for BlockWeight {
-    fn weight(&self, _key: &(u64, u64), block: &Block) -> u64 {
-        block.bytes() as u64
-    }
-}
-
-impl Blocks {
-    fn new(capacity_bytes: usize) -> Blocks {
-        let cache = Cache::with_weighter(capacity_bytes / 4096 + 1, capacity_bytes as u64, BlockWeight);
-        Blocks { cache: Arc::new(cache), hits: Arc::default(), misses: Arc::default() }
-    }
-}
-
-impl BlockCache for Blocks {
-    fn get(&self, table: u64, offset: u64) -> Option<Block> {
-        let block = self.cache.get(&(table, offset));
-        let counter = if block.is_some() { &self.hits } else { &self.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
-        block
-    }
-
-    fn insert(&self, table: u64, offset: u64, block: &Block) {
-        self.cache.insert((table, offset), block.clone());
+        self.blocks.set_capacity(capacity);
     }
 }

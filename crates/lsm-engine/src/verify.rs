@@ -34,7 +34,7 @@ pub(crate) fn check_table(handle: &TableHandle) -> Result<Arc<Table>> {
     let table = handle.table()?;
     table.verify()?;
     check_range(handle, table.cursor())?;
-    Ok(table)
+    Ok(Arc::clone(&table))
 }
 
 /// The first and the last entry lie in the range that the manifest gives the table.

@@ -1,29 +1,14 @@
 //! The hot paths of a table, each by itself. Run with `cargo bench -p lsm-sstable`.
 
-use std::collections::HashMap;
 use std::hint::black_box;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lsm_core::key::InternalKey;
 use lsm_core::{Cursor, Kind, SeqNo};
-use lsm_sstable::{Block, BlockCache, BuilderOptions, Compression, Table, TableBuilder, TableOptions, filter_hash};
+use lsm_sstable::{BlockCache, BuilderOptions, Compression, Table, TableBuilder, TableOptions, filter_hash};
 
 const ENTRIES: u64 = 100_000;
-
-/// Keeps every block: what is measured is the table, not a cache.
-#[derive(Default)]
-struct Everything(RwLock<HashMap<u64, Block>>);
-
-impl BlockCache for Everything {
-    fn get(&self, _table: u64, offset: u64) -> Option<Block> {
-        self.0.read().expect("no holder panics").get(&offset).cloned()
-    }
-
-    fn insert(&self, _table: u64, offset: u64, block: &Block) {
-        self.0.write().expect("no holder panics").insert(offset, block.clone());
-    }
-}
 
 /// 16-byte keys in order.
 fn key(number: u64) -> [u8; 16] {
@@ -57,7 +42,7 @@ fn build(entries: &[(InternalKey, Vec<u8>)], compression: Compression) -> Vec<u8
 }
 
 fn open(bytes: Vec<u8>, cached: bool) -> Arc<Table> {
-    let cache: Option<Arc<dyn BlockCache>> = if cached { Some(Arc::new(Everything::default())) } else { None };
+    let cache = cached.then(|| BlockCache::new(1 << 30));
     Arc::new(
         Table::open(Arc::new(bytes), TableOptions { cache, ..TableOptions::default() }).expect("it was just built"),
     )

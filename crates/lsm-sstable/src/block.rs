@@ -28,7 +28,7 @@ const RESTART_BYTES: usize = 4;
 
 /// Immutable bytes of one block, decompressed and checked; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub(crate) struct Block {
     data: Arc<Vec<u8>>,
     /// Where the entries end and the restart offsets begin.
     entries_end: u32,
@@ -40,7 +40,7 @@ impl Block {
     ///
     /// # Errors
     /// Corruption where the restart offsets do not hold D1; Unsupported for a layout of a later RocksDB.
-    pub fn new(data: Vec<u8>) -> Result<Block> {
+    pub(crate) fn new(data: Vec<u8>) -> Result<Block> {
         let layout = Layout::of(&data)?;
         let block =
             Block { data: Arc::new(data), entries_end: layout.entries_end, restart_count: layout.restart_count };
@@ -73,7 +73,7 @@ impl Block {
     }
 
     /// Bytes of memory that the block takes, to be charged to a cache.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.data.capacity() + size_of::<Vec<u8>>() + size_of::<Block>()
     }
 
@@ -102,11 +102,16 @@ impl Block {
         u32::from_le_bytes(*bytes) as usize
     }
 
+    /// The entries' bytes.
+    #[inline]
+    pub(crate) fn entry_bytes(&self) -> &[u8] {
+        &self.data[..self.entries_end()]
+    }
+
     /// The entry at `offset`, which is smaller than the end of the entries.
     #[inline]
     pub(crate) fn entry(&self, offset: usize) -> Result<Entry<'_>> {
-        let entries = &self.data[..self.entries_end()];
-        Entry::decode(entries, offset).ok_or_else(|| damaged_entry(offset))
+        Entry::at(self.entry_bytes(), offset)
     }
 
     /// All entries with whole keys, for the small blocks that are read once (D3).
@@ -252,6 +257,12 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// The entry at `offset` of the entries' bytes.
+    #[inline]
+    pub(crate) fn at(entries: &'a [u8], offset: usize) -> Result<Entry<'a>> {
+        Entry::decode(entries, offset).ok_or_else(|| damaged_entry(offset))
+    }
+
     #[inline]
     fn decode(entries: &'a [u8], offset: usize) -> Option<Entry<'a>> {
         let rest = entries.get(offset..)?;
@@ -273,6 +284,19 @@ impl<'a> Entry<'a> {
             return None;
         }
         Some(Entry { shared, key: &entries[key_start..value], value, end })
+    }
+}
+
+/// The first eight bytes as a number that orders as they do, unless they differ in zeros at the end alone.
+#[inline]
+pub(crate) fn prefix_of(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(chunk) => u64::from_be_bytes(*chunk),
+        None => {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            u64::from_be_bytes(padded)
+        }
     }
 }
 

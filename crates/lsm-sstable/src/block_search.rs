@@ -154,17 +154,33 @@ impl<'a> Walk<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::block_builder::BlockBuilder;
     use lsm_core::Kind;
     use lsm_core::key::InternalKey;
     use quickcheck::quickcheck;
 
-    fn block_of(keys: &[InternalKey], restart_interval: usize) -> Block {
+    pub(crate) fn block_of(keys: &[InternalKey], restart_interval: usize) -> Block {
         let mut builder = BlockBuilder::new(restart_interval);
         keys.iter().enumerate().for_each(|(number, key)| builder.add(key.as_bytes(), &[number as u8; 30]));
         Block::new(builder.finish().to_vec()).unwrap()
+    }
+
+    /// Bytes from {0, 1, 2} make prefixes, versions and trailer-like user keys meet often.
+    fn small(word: Vec<u8>) -> Vec<u8> {
+        word.into_iter().take(5).map(|byte| byte % 3).collect()
+    }
+
+    /// Sorted keys that begin with `before`.
+    pub(crate) fn small_keys(words: Vec<(Vec<u8>, u8)>, before: &[u8]) -> Vec<InternalKey> {
+        let key = |(word, seq): (Vec<u8>, u8)| {
+            InternalKey::new(&[before, &small(word)].concat(), SeqNo::new(u64::from(seq % 8)), Kind::Value)
+        };
+        let mut keys: Vec<InternalKey> = words.into_iter().map(key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     fn naive(keys: &[InternalKey], target: &[u8], visible: SeqNo) -> Option<u64> {
@@ -173,13 +189,7 @@ mod tests {
 
     quickcheck! {
         fn agrees_with_a_list(words: Vec<(Vec<u8>, u8)>, target: Vec<u8>, visible: u8, interval: u8) -> bool {
-            // Bytes from {0, 1, 2} make prefixes, versions and trailer-like user keys meet often.
-            let small = |word: Vec<u8>| -> Vec<u8> { word.into_iter().take(5).map(|byte| byte % 3).collect() };
-            let mut keys: Vec<InternalKey> = words.into_iter()
-                .map(|(word, seq)| InternalKey::new(&small(word), SeqNo::new(u64::from(seq % 8)), Kind::Value))
-                .collect();
-            keys.sort_unstable();
-            keys.dedup();
+            let keys = small_keys(words, &[]);
             let block = block_of(&keys, usize::from(interval % 20));
             let mut targets: Vec<Vec<u8>> = keys.iter().map(|key| key.user_key().to_vec()).collect();
             targets.push(small(target));

@@ -18,7 +18,7 @@ use lsm_core::coding::Decoder;
 use lsm_core::key::{TRAILER_BYTES, trailer, user_key};
 use lsm_core::{Error, Result};
 
-use crate::block::{Block, KeyBudget, common_prefix, damaged_entry};
+use crate::block::{Block, KeyBudget, common_prefix, damaged_entry, prefix_of};
 use crate::handle::BlockHandle;
 
 /// How the entries of an index block are laid out.
@@ -170,19 +170,6 @@ impl Index {
         self.keys.capacity()
             + 8 * (self.prefixes.capacity() + self.trailers.capacity() + self.offsets.capacity())
             + 4 * (self.key_ends.capacity() + self.sizes.capacity())
-    }
-}
-
-/// The first eight bytes as a number that orders as they do (X3).
-#[inline]
-fn prefix_of(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            u64::from_be_bytes(padded)
-        }
     }
 }
 

@@ -39,6 +39,7 @@
 //! | `handle`, `checksum`, `footer` | where blocks lie and how they are checked |
 //! | `compression` | codecs |
 //! | `block`, `block_builder`, `block_search`, `block_cursor` | sorted entries in one block |
+//! | `directory`, `cache` | blocks that stay in memory |
 //! | `index`, `index_builder` | from a key to its block |
 //! | `xxph3`, `bloom`, `filter` | which keys are surely not there |
 //! | `properties` | what a table says about itself |
@@ -57,8 +58,10 @@ mod block_cursor;
 mod block_search;
 mod bloom;
 mod builder;
+mod cache;
 mod checksum;
 mod compression;
+mod directory;
 mod filter;
 mod footer;
 mod handle;
@@ -76,13 +79,13 @@ mod table_cursor;
 mod verify;
 mod xxph3;
 
-pub use block::Block;
 pub use builder::{BuilderOptions, TableBuilder, TableSummary};
+pub use cache::BlockCache;
 pub use compression::Compression;
 pub use footer::read_footer_version;
 pub use properties::Properties;
 pub use salvage::{LostPart, SalvageReport, Visit, salvage};
-pub use table::{Anchor, BlockCache, Entry, Table, TableOptions};
+pub use table::{Anchor, Entry, Table, TableOptions};
 pub use table_cursor::{ReadOptions, TableCursor};
 pub use verify::VerifySummary;
 pub use xxph3::filter_hash;

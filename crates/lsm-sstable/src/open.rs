@@ -14,6 +14,7 @@ use lsm_core::{Error, ReadAt, Result, SeqNo};
 
 use crate::block::{Block, KeyBudget};
 use crate::bloom::BloomFilter;
+use crate::cache::Slots;
 use crate::compression::Dictionary;
 use crate::filter::Filter;
 use crate::footer::{Footer, read_footer};
@@ -60,9 +61,11 @@ fn open(file: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
     let stored_tombstones = opening.tombstones(global_seq)?;
     let tombstones = Arc::new(RangeTombstones::new(stored_tombstones.clone()));
     let Opening { source, block_bytes_max, .. } = opening;
+    let slots = options.cache.as_ref().map(|cache| Slots::new(cache, index.len()));
     Ok(Table {
         source,
         options,
+        slots,
         format_version,
         properties,
         index,

@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //! A1. A lookup answers "not there" only after a filter or a block with a valid checksum said so.
-//! A2. Only blocks that passed their checksum and the check of their layout enter the cache.
+//! A2. Only blocks that passed their checksum and the check of their layout enter the cache (C4).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use lsm_core::{Kind, ReadAt, Result, SeqNo, Slice};
 use crate::block::Block;
 use crate::block_cursor::check_kind;
 use crate::block_search::{Search, search};
+use crate::cache::{BlockCache, CachedBlock, Guide, Slots};
 use crate::compression::Dictionary;
+use crate::directory::Directory;
 use crate::filter::Filter;
 use crate::index::Index;
 use crate::properties::Properties;
@@ -32,24 +34,13 @@ pub struct TableOptions {
     /// The file's path, for errors.
     pub file: PathBuf,
     /// Where data blocks are kept; without a cache every block is read from the file.
-    pub cache: Option<Arc<dyn BlockCache>>,
-    /// Names the table towards the cache; unique among all tables that share it.
-    pub cache_id: u64,
+    pub cache: Option<Arc<BlockCache>>,
     /// The largest sequence number of the table that the manifest knows. It is what all entries of an
     /// *ingested* file have, whose own numbers are 0; for other tables it changes nothing.
     pub global_seq: Option<SeqNo>,
     /// How many bytes behind the data blocks to read at once when opening
     /// ([`TableSummary::tail_bytes`](crate::TableSummary)); `None` guesses.
     pub tail_bytes: Option<u64>,
-}
-
-/// Keeps blocks between lookups.
-pub trait BlockCache: Send + Sync {
-    /// The block at `offset` of `table`, if it is there.
-    fn get(&self, table: u64, offset: u64) -> Option<Block>;
-
-    /// Offers a block that was read; the cache may decline.
-    fn insert(&self, table: u64, offset: u64, block: &Block);
 }
 
 /// A point entry that a lookup found.
@@ -76,6 +67,8 @@ pub struct Anchor {
 pub struct Table {
     pub(crate) source: BlockSource,
     pub(crate) options: TableOptions,
+    /// The table's place in the cache.
+    pub(crate) slots: Option<Arc<Slots>>,
     pub(crate) format_version: u32,
     pub(crate) properties: Properties,
     pub(crate) index: Index,
@@ -116,21 +109,41 @@ impl Table {
         };
         let mut number = self.index.seek(user_key, pack_trailer(visible, u8::MAX));
         while number < self.index.len() {
-            let block = self.data_block(number, true, &mut Window::default())?;
-            let found = search(&block, user_key, visible).map_err(|error| self.place_in_block(error, number))?;
-            match found {
-                Search::Found { trailer, value } => return self.entry_of(&block, trailer, value, number).map(Some),
-                Search::Behind if self.index.continues_behind(number, user_key) => number += 1,
-                Search::Absent | Search::Behind => return Ok(None),
+            match self.look_in(number, user_key, visible)? {
+                Looked::Found(entry) => return Ok(Some(entry)),
+                Looked::Behind if self.index.continues_behind(number, user_key) => number += 1,
+                Looked::Absent | Looked::Behind => return Ok(None),
             }
         }
         Ok(None)
     }
 
-    fn entry_of(&self, block: &Block, trailer: u64, value: std::ops::Range<usize>, number: usize) -> Result<Entry> {
-        let kind = check_kind(trailer as u8).map_err(|error| self.place_in_block(error, number))?;
-        let seq = self.global_seq.unwrap_or(SeqNo::new(trailer >> 8));
-        Ok(Entry { seq, kind, value: Slice::from_shared(block.data(), value) })
+    /// Looks for an entry in data block `number`.
+    fn look_in(&self, number: usize, user_key: &[u8], visible: SeqNo) -> Result<Looked> {
+        if let Some(slots) = &self.slots
+            && let Some(cached) = &*slots.get(number)
+        {
+            return self.looked(&cached.block, search_cached(slots, number, cached, user_key, visible), number);
+        }
+        let block = self.read_data_block(number, &mut Window::default())?;
+        if let Some(slots) = &self.slots {
+            slots.insert(number, &block, Guide::NotYet); // A2
+        }
+        self.looked(&block, search(&block, user_key, visible), number)
+    }
+
+    fn looked(&self, block: &Block, found: Result<Search>, number: usize) -> Result<Looked> {
+        let entry = |trailer: u64, value| -> Result<Looked> {
+            let kind = check_kind(trailer as u8)?;
+            let seq = self.global_seq.unwrap_or(SeqNo::new(trailer >> 8));
+            Ok(Looked::Found(Entry { seq, kind, value: Slice::from_shared(block.data(), value) }))
+        };
+        let looked = found.and_then(|found| match found {
+            Search::Found { trailer, value } => entry(trailer, value),
+            Search::Absent => Ok(Looked::Absent),
+            Search::Behind => Ok(Looked::Behind),
+        });
+        looked.map_err(|error| self.place_in_block(error, number))
     }
 
     /// Whether the filter lets `user_key` pass. No data block is read.
@@ -171,11 +184,12 @@ impl Table {
         self.source.blocks_end + crate::footer::FOOTER_BYTES as u64
     }
 
-    /// Bytes of memory that stay in use while the table is open: index, filter and tombstones.
+    /// Bytes of memory that stay in use while the table is open: index, filter, tombstones, slots of the cache.
     pub fn memory_bytes(&self) -> usize {
         let tombstones: usize =
             self.stored_tombstones.iter().map(|one| 4 * (one.start.len() + one.end.len() + 24)).sum();
-        self.index.memory_bytes() + self.filter.memory_bytes() + tombstones + size_of::<Table>()
+        let slots = self.slots.as_ref().map_or(0, |slots| slots.memory_bytes());
+        self.index.memory_bytes() + self.filter.memory_bytes() + tombstones + slots + size_of::<Table>()
     }
 
     /// The format version in the footer.
@@ -225,14 +239,13 @@ impl Table {
 
     /// Data block `number`, from the cache or the file.
     pub(crate) fn data_block(&self, number: usize, fill_cache: bool, window: &mut Window) -> Result<Block> {
-        let handle = self.index.handle(number);
-        let cache = self.options.cache.as_deref();
-        if let Some(block) = cache.and_then(|cache| cache.get(self.options.cache_id, handle.offset)) {
-            return Ok(block);
+        let slots = self.slots.as_ref();
+        if let Some(cached) = slots.and_then(|slots| Some(slots.get(number).as_ref()?.block.clone())) {
+            return Ok(cached);
         }
         let block = self.read_data_block(number, window)?;
-        if let Some(cache) = cache.filter(|_| fill_cache) {
-            cache.insert(self.options.cache_id, handle.offset, &block); // A2
+        if let Some(slots) = slots.filter(|_| fill_cache) {
+            slots.insert(number, &block, Guide::NotYet); // A2
         }
         Ok(block)
     }
@@ -259,6 +272,34 @@ impl Table {
         let trailer = pack_trailer(seq, trailer_of(internal_key) as u8);
         out.extend_from_slice(&trailer.to_le_bytes());
     }
+}
+
+/// What a look into one block came to, as [`Search`].
+enum Looked {
+    Found(Entry),
+    Absent,
+    Behind,
+}
+
+/// Looks for an entry in a block from the cache, by its directory if it can have one.
+fn search_cached(
+    slots: &Slots,
+    number: usize,
+    cached: &CachedBlock,
+    user_key: &[u8],
+    visible: SeqNo,
+) -> Result<Search> {
+    let CachedBlock { block, guide } = cached;
+    match guide {
+        Guide::Directory(directory) => {
+            if let Some(found) = directory.search(block, user_key, pack_trailer(visible, u8::MAX))? {
+                return Ok(found);
+            }
+        }
+        Guide::NotYet => slots.insert(number, block, Directory::of(block).map_or(Guide::Restarts, Guide::Directory)),
+        Guide::Restarts => {}
+    }
+    search(block, user_key, visible)
 }
 
 impl std::fmt::Debug for Table {

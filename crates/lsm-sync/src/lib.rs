@@ -42,7 +42,7 @@ pub use shuttle::thread;
 mod scheduled {
     use shuttle::rand::Rng;
     use std::ops::{Deref, DerefMut};
-    use std::sync::PoisonError;
+    use std::sync::{PoisonError, TryLockError};
     use std::time::Duration;
 
     /// A lock that is never poisoned.
@@ -68,6 +68,15 @@ mod scheduled {
         /// Waits for the lock.
         pub fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard { mutex: self, held: Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)) }
+        }
+
+        /// The lock, unless another thread has it.
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(held) => Some(MutexGuard { mutex: self, held: Some(held) }),
+                Err(TryLockError::Poisoned(held)) => Some(MutexGuard { mutex: self, held: Some(held.into_inner()) }),
+                Err(TryLockError::WouldBlock) => None,
+            }
         }
     }
 

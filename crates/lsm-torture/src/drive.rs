@@ -1,4 +1,4 @@
-//! Runs lanes on all cores, for their figure or for a stretch of time, and prints what came out.
+//! Runs lanes on all cores, up to their figure or for a stretch of time as well, and prints what came out.
 //!
 //! # Invariants
 //! D1. A finding prints one line that repeats it alone.
@@ -20,7 +20,7 @@ use crate::lane::{At, Lane, Steps};
 pub(crate) enum Amount {
     /// Each lane until its figure is reached.
     Figure,
-    /// Each lane for this long.
+    /// Each lane for this long, and until its figure is reached.
     Time(Duration),
 }
 
@@ -46,9 +46,9 @@ pub(crate) fn run(lanes: &[Box<dyn Lane>], amount: Amount, first_seed: u64) -> b
         }
         println!("── {name}: {}", lane.about());
         let outcome = drive(lane, amount, first_seed);
-        let enough = outcome.cases >= lane.figure() || matches!(amount, Amount::Time(_));
-        let verdict = if outcome.findings.is_empty() && enough { "passed" } else { "FAILED" };
-        passed &= verdict == "passed";
+        let has_passed = outcome.findings.is_empty() && outcome.cases >= lane.figure();
+        let verdict = if has_passed { "passed" } else { "FAILED" };
+        passed &= has_passed;
         outcome.findings.iter().for_each(|finding| println!("{finding}"));
         let counts: Vec<_> = outcome.counts.iter().map(|(what, count)| format!("{} {what}", grouped(*count))).collect();
         lines.push(format!(
@@ -90,12 +90,9 @@ fn drive(lane: &dyn Lane, amount: Amount, first_seed: u64) -> Outcome {
     let total = Mutex::new(Outcome { cases: 0, counts: BTreeMap::new(), findings: Vec::new(), took: Duration::ZERO });
     let goes_on = |seed: u64| {
         let total = total.lock();
-        let due = seed - first_seed < lane.seeds();
-        total.findings.is_empty()
-            && match amount {
-                Amount::Figure => due || total.cases < lane.figure(),
-                Amount::Time(time) => due || start.elapsed() < time,
-            }
+        let is_due = seed - first_seed < lane.seeds() || total.cases < lane.figure();
+        let is_early = matches!(amount, Amount::Time(time) if start.elapsed() < time);
+        total.findings.is_empty() && (is_due || is_early)
     };
     let watched: Vec<(Arc<Mutex<At>>, AtomicU64)> = (0..lane.parallel()).map(|_| Default::default()).collect();
     let running = AtomicU64::new(watched.len() as u64);

@@ -45,7 +45,7 @@ enum Command {
     Run {
         /// Names or letters of lanes.
         lanes: Vec<String>,
-        /// Runs lanes for this many minutes together instead, each at least once.
+        /// Runs lanes for this many minutes together as well, each at least until it has reached its figure.
         #[arg(long)]
         minutes: Option<f64>,
         /// The first seed; a soak takes another one each time to go where no run went before.

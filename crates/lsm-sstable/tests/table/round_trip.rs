@@ -1,12 +1,11 @@
 //! A table holds exactly what was added, whatever the options.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use lsm_core::key::InternalKey;
 use lsm_core::range_tombstone::RangeTombstone;
 use lsm_core::{Cursor, Error, Kind, SeqNo};
-use lsm_sstable::{Block, BlockCache, BuilderOptions, ReadOptions, Table, TableBuilder, TableOptions};
+use lsm_sstable::{BlockCache, BuilderOptions, ReadOptions, Table, TableBuilder, TableOptions};
 use quickcheck::{TestResult, quickcheck};
 
 use crate::naive::{AnyOptions, Entries, open, scan, scan_backward};
@@ -188,45 +187,25 @@ fn entries_of_an_ingested_file_have_the_manifest_s_sequence_number() {
     assert_eq!(table.get(b"k", SeqNo::MAX).unwrap().unwrap().seq, SeqNo::new(3));
 }
 
-/// A cache that keeps everything and counts.
-#[derive(Default)]
-struct CountingCache {
-    blocks: Mutex<HashMap<(u64, u64), Block>>,
-    hits: Mutex<u64>,
-}
-
-impl BlockCache for CountingCache {
-    fn get(&self, table: u64, offset: u64) -> Option<Block> {
-        let found = self.blocks.lock().unwrap().get(&(table, offset)).cloned();
-        *self.hits.lock().unwrap() += u64::from(found.is_some());
-        found
-    }
-
-    fn insert(&self, table: u64, offset: u64, block: &Block) {
-        assert!(block.bytes() > 0);
-        self.blocks.lock().unwrap().insert((table, offset), block.clone());
-    }
-}
-
 #[test]
 fn blocks_come_from_the_cache_the_second_time() {
     let entries = Entries((0..=255_u8).map(|key| value(&[key], 1)).collect());
     let options = BuilderOptions { block_bytes: 100, ..BuilderOptions::default() };
     let (bytes, summary) = entries.build(&options, &[]);
-    let cache = Arc::new(CountingCache::default());
-    let options = TableOptions { cache: Some(cache.clone()), cache_id: 42, ..TableOptions::default() };
+    let cache = BlockCache::new(1 << 20);
+    let options = TableOptions { cache: Some(Arc::clone(&cache)), ..TableOptions::default() };
     let table = Arc::new(Table::open(Arc::new(bytes), options).unwrap());
     let mut cursor = table.cursor_with(ReadOptions { fill_cache: false, readahead: 4096 });
     cursor.seek_to_last().unwrap();
-    assert!(cache.blocks.lock().unwrap().is_empty());
+    assert_eq!((cache.used_bytes(), cache.hits()), (0, 0));
     let data_blocks = summary.properties.data_blocks;
-    for (round, expected) in [(1, 256 - data_blocks), (2, 512 - data_blocks)] {
+    for (round, expected) in [(1, 256 - data_blocks), (2, 512 - data_blocks), (3, 768 - data_blocks)] {
         entries.0.iter().for_each(|(key, _)| assert!(table.get(key.user_key(), SeqNo::MAX).unwrap().is_some()));
-        assert_eq!(*cache.hits.lock().unwrap(), expected, "round {round}");
+        assert_eq!(cache.hits(), expected, "round {round}");
     }
-    let blocks = cache.blocks.lock().unwrap();
-    assert_eq!(blocks.len() as u64, data_blocks);
-    assert!(blocks.keys().all(|(table, _)| *table == 42));
+    assert!(cache.used_bytes() > 100 * data_blocks as usize);
+    drop((table, cursor));
+    assert_eq!(cache.used_bytes(), 0);
 }
 
 #[test]

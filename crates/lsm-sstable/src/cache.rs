@@ -1,0 +1,344 @@
+//! Keeps data blocks between reads: one slot for each block of each open table, and one budget for all.
+//!
+//! A table knows the number of a block from its index, so what elsewhere is a hash table of blocks is an array here:
+//! a hit costs a line of the array and the block itself. A hand goes round the slots of all tables (the CLOCK
+//! algorithm, F. J. Corbató, "A paging experiment with the Multics system", 1968): a block that was read since the
+//! hand last came by is spared once, the others leave until the rest fits.
+//!
+//! # Invariants
+//! C1. While nobody inserts, `used` is the sum of the bytes of all blocks in slots: whoever puts a block in adds them
+//!     before, and whoever takes it out, which the swap lets only one do, subtracts them after.
+//! C2. Blocks take no more than the budget, apart from one for each thread that is just inserting one.
+//! C3. Readers take no lock, and write nothing that others read, apart from marking a block the first time after the
+//!     hand came by.
+//! C4. Only blocks that passed their checksum and the check of their layout are in a slot.
+
+// What is only counted is no part of the protocol that a model checks.
+use std::sync::atomic;
+use std::sync::{Arc, Weak};
+
+use arc_swap::{ArcSwapOption, Guard};
+use lsm_sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+
+use crate::block::Block;
+use crate::directory::Directory;
+
+/// Bytes of memory for data blocks, shared by all tables that are opened with it.
+///
+/// ```
+/// use lsm_sstable::{BlockCache, TableOptions};
+///
+/// let cache = BlockCache::new(64 << 20);
+/// let options = TableOptions { cache: Some(cache.clone()), ..TableOptions::default() };
+/// assert_eq!(cache.used_bytes(), 0);
+/// ```
+pub struct BlockCache {
+    capacity: AtomicUsize,
+    used: AtomicUsize,
+    hits: Tally,
+    misses: Tally,
+    hand: Mutex<Hand>,
+}
+
+impl BlockCache {
+    /// A cache for `capacity` bytes.
+    pub fn new(capacity: usize) -> Arc<BlockCache> {
+        Arc::new(BlockCache {
+            capacity: AtomicUsize::new(capacity),
+            used: AtomicUsize::new(0),
+            hits: Tally::default(),
+            misses: Tally::default(),
+            hand: Mutex::new(Hand::default()),
+        })
+    }
+
+    /// Changes the budget; blocks that no longer fit leave at once.
+    pub fn set_capacity(&self, bytes: usize) {
+        self.capacity.store(bytes, Ordering::Relaxed);
+        self.fit();
+    }
+
+    /// The budget in bytes.
+    pub fn capacity(&self) -> usize {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the blocks that are kept (C1).
+    pub fn used_bytes(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// About how often a block was found.
+    pub fn hits(&self) -> u64 {
+        self.hits.sum()
+    }
+
+    /// About how often a block was not there.
+    pub fn misses(&self) -> u64 {
+        self.misses.sum()
+    }
+
+    /// Takes out blocks until the rest fits (C2). Who finds another thread at it leaves it to that one.
+    fn fit(&self) {
+        if self.is_over()
+            && let Some(mut hand) = self.hand.try_lock()
+        {
+            hand.sweep(self);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.used_bytes() > self.capacity()
+    }
+}
+
+impl std::fmt::Debug for BlockCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockCache").field("used", &self.used_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// Where the hand stands, and the tables that it goes round.
+#[derive(Default)]
+struct Hand {
+    tables: Vec<Weak<Slots>>,
+    table: usize,
+    slot: usize,
+}
+
+impl Hand {
+    /// Goes on until the blocks fit. Every block is met within three rounds, the first of which may begin anywhere: once
+    /// marked, and once not.
+    fn sweep(&mut self, cache: &BlockCache) {
+        let mut rounds = 0;
+        while rounds < 3 && cache.is_over() {
+            match self.tables.get(self.table).map(Weak::upgrade) {
+                None => (self.table, self.slot, rounds) = (0, 0, rounds + 1),
+                Some(None) => {
+                    self.tables.swap_remove(self.table);
+                    self.slot = 0;
+                }
+                Some(Some(slots)) => self.visit(&slots),
+            }
+        }
+    }
+
+    /// Goes on along the slots of the table at which the hand stands.
+    fn visit(&mut self, slots: &Slots) {
+        for slot in slots.slots.iter().skip(self.slot) {
+            if !slots.cache.is_over() {
+                return;
+            }
+            self.slot += 1;
+            match slot.is_marked.load(Ordering::Relaxed) {
+                true => slot.is_marked.store(false, Ordering::Relaxed),
+                false => slots.put(slot, None),
+            }
+        }
+        (self.table, self.slot) = (self.table + 1, 0);
+    }
+}
+
+/// The slots of one table.
+pub(crate) struct Slots {
+    cache: Arc<BlockCache>,
+    slots: Box<[Slot]>,
+}
+
+#[derive(Default)]
+struct Slot {
+    block: ArcSwapOption<CachedBlock>,
+    /// Whether the block was read since the hand last came by.
+    is_marked: AtomicBool,
+}
+
+/// A block in the cache.
+pub(crate) struct CachedBlock {
+    pub(crate) block: Block,
+    pub(crate) guide: Guide,
+}
+
+/// What leads a lookup to its entry.
+pub(crate) enum Guide {
+    /// No lookup has come here yet.
+    NotYet,
+    /// The block's restart points: a directory cannot be made.
+    Restarts,
+    Directory(Directory),
+}
+
+impl CachedBlock {
+    fn bytes(&self) -> usize {
+        let guide = match &self.guide {
+            Guide::NotYet | Guide::Restarts => 0,
+            Guide::Directory(directory) => directory.memory_bytes(),
+        };
+        self.block.bytes() + guide + size_of::<CachedBlock>()
+    }
+}
+
+impl Slots {
+    /// Slots for a table of `blocks` data blocks.
+    pub(crate) fn new(cache: &Arc<BlockCache>, blocks: usize) -> Arc<Slots> {
+        let slots = (0..blocks).map(|_| Slot::default()).collect();
+        let slots = Arc::new(Slots { cache: Arc::clone(cache), slots });
+        let mut hand = cache.hand.lock();
+        hand.tables.retain(|slots| slots.strong_count() > 0);
+        hand.tables.push(Arc::downgrade(&slots));
+        slots
+    }
+
+    /// Data block `number`, if it is here.
+    #[inline]
+    pub(crate) fn get(&self, number: usize) -> Guard<Option<Arc<CachedBlock>>> {
+        let slot = &self.slots[number];
+        let found = slot.block.load();
+        match found.is_some() {
+            true => {
+                // Looked at first (C3).
+                if !slot.is_marked.load(Ordering::Relaxed) {
+                    slot.is_marked.store(true, Ordering::Relaxed);
+                }
+                self.cache.hits.count();
+            }
+            false => self.cache.misses.count(),
+        }
+        found
+    }
+
+    /// Keeps data block `number`, unless it is larger than the cache (C4).
+    pub(crate) fn insert(&self, number: usize, block: &Block, guide: Guide) {
+        let cached = CachedBlock { block: block.clone(), guide };
+        if cached.bytes() <= self.cache.capacity() {
+            self.put(&self.slots[number], Some(Arc::new(cached)));
+            self.cache.fit();
+        }
+    }
+
+    /// C1.
+    fn put(&self, slot: &Slot, block: Option<Arc<CachedBlock>>) {
+        let used = &self.cache.used;
+        if let Some(block) = &block {
+            used.fetch_add(block.bytes(), Ordering::Relaxed);
+        }
+        if let Some(before) = slot.block.swap(block) {
+            used.fetch_sub(before.bytes(), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.slots)
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.slots.iter().for_each(|slot| self.put(slot, None));
+    }
+}
+
+/// Counts without two threads writing to one line, as long as there are no more threads than stripes. Two that share a
+/// stripe may lose counts.
+#[derive(Default)]
+struct Tally([Stripe; STRIPES]);
+
+const STRIPES: usize = 16;
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Stripe(atomic::AtomicU64);
+
+/// Threads that have counted something.
+static THREADS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+
+thread_local! {
+    static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+}
+
+impl Tally {
+    #[inline]
+    fn count(&self) {
+        let Stripe(count) = &self.0[STRIPE.with(|&stripe| stripe)];
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|Stripe(count)| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_builder::BlockBuilder;
+    use quickcheck::quickcheck;
+
+    fn block(value_bytes: usize) -> Block {
+        let mut builder = BlockBuilder::new(16);
+        builder.add(b"key\x01\0\0\0\0\0\0\0", &vec![7; value_bytes]);
+        Block::new(builder.finish().to_vec()).unwrap()
+    }
+
+    fn bytes_in(tables: &[Option<Arc<Slots>>]) -> usize {
+        let slots = tables.iter().flatten().flat_map(|table| table.slots.iter());
+        slots.filter_map(|slot| slot.block.load().as_ref().map(|block| block.bytes())).sum()
+    }
+
+    quickcheck! {
+        // Covers C1 and C2.
+        fn blocks_take_no_more_than_the_budget(steps: Vec<(u8, u8, u16)>) -> bool {
+            let cache = BlockCache::new(20_000);
+            let mut tables: Vec<Option<Arc<Slots>>> = vec![None; 4];
+            steps.into_iter().all(|(choice, number, size)| {
+                let table = &mut tables[usize::from(choice) % 4];
+                match choice / 4 % 16 {
+                    0 => *table = None,
+                    1 => cache.set_capacity(usize::from(size)),
+                    _ => {
+                        let slots = table.get_or_insert_with(|| Slots::new(&cache, 64));
+                        slots.insert(usize::from(number) % 64, &block(usize::from(size) % 8192), Guide::NotYet);
+                        slots.get(usize::from(size) % 64);
+                    }
+                }
+                cache.used_bytes() == bytes_in(&tables) && cache.used_bytes() <= cache.capacity()
+            })
+        }
+    }
+
+    #[test]
+    fn what_is_read_stays_and_what_is_not_leaves() {
+        let cache = BlockCache::new(100 * (block(4000).bytes() + size_of::<CachedBlock>()));
+        let slots = Slots::new(&cache, 1000);
+        (0..100).for_each(|number| slots.insert(number, &block(4000), Guide::NotYet));
+        for number in 100..1000 {
+            assert!((0..50).all(|hot| slots.get(hot).is_some()), "before block {number}");
+            slots.insert(number, &block(4000), Guide::NotYet);
+        }
+        assert_eq!((cache.hits(), cache.misses()), (900 * 50, 0));
+    }
+
+    #[test]
+    fn threads_agree_on_what_is_used() {
+        // Covers C1 and C2.
+        let cache = BlockCache::new(100_000);
+        let tables: Vec<_> = (0..3).map(|_| Some(Slots::new(&cache, 50))).collect();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let tables = &tables;
+                scope.spawn(move || {
+                    for step in 0..5000 {
+                        let slots = tables[(step + thread) % 3].as_ref().unwrap();
+                        let number = step * 31 % 50;
+                        if slots.get(number).is_none() {
+                            slots.insert(number, &block(1000 + step % 3000), Guide::NotYet);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(cache.used_bytes(), bytes_in(&tables));
+        assert!(cache.used_bytes() <= cache.capacity() + 4 * 5000);
+        drop(tables);
+        assert_eq!(cache.used_bytes(), 0);
+    }
+}

@@ -1,0 +1,201 @@
+//! Where the entries of a block are: made in memory for blocks that lookups come to, and on no disk.
+//!
+//! ```text
+//! word = six bytes of a user key behind what all user keys of the block begin with, offset of the entry: u16
+//! ```
+//!
+//! A search by restart points touches a line of the block for each step and then walks through entries. Here it stays
+//! within a few neighbouring lines, and meets only entries whose first bytes are the target's.
+//!
+//! # Invariants
+//! N1. `common` bytes begin every user key of the block; they are `first` and `more`, padded with zeros.
+//! N2. The upper 48 bits of `words[i]` are bytes `common..common + 6` of user key `i`, padded with zeros; the lower 16
+//!     are where entry `i` begins. Words ascend.
+
+use std::cmp::Ordering;
+
+use lsm_core::Result;
+use lsm_core::key::{TRAILER_BYTES, trailer};
+
+use crate::block::{Block, Entry, common_prefix, prefix_of};
+use crate::block_search::Search;
+
+/// Bytes of a key in a word.
+const PREFIX_BYTES: usize = 6;
+const OFFSET_BITS: u32 = 16;
+const OFFSETS: u64 = (1 << OFFSET_BITS) - 1;
+
+/// The entries of one block.
+pub(crate) struct Directory {
+    /// The first eight bytes of the common part, as a number that orders as they do.
+    first: u64,
+    /// The bytes of the common part behind those: few keys have any.
+    more: Box<[u8]>,
+    common: usize,
+    words: Box<[u64]>,
+}
+
+impl Directory {
+    /// The directory of `block`; `None` where offsets do not fit, or the block is not as it should be.
+    pub(crate) fn of(block: &Block) -> Option<Directory> {
+        if block.entries_end() > usize::from(u16::MAX) {
+            return None;
+        }
+        let first = user_part(block.restart_key(0).ok()?)?;
+        let last = last_key(block)?;
+        let common = common_prefix(first, user_part(&last)?);
+        let mut words: Vec<u64> = Vec::new();
+        each_key(block, 0, |offset, key| {
+            let word = prefix_of(user_part(key)?.get(common..)?) & !OFFSETS | offset as u64;
+            let ascends = words.last().is_none_or(|&before| before < word); // N2
+            words.push(word);
+            ascends.then_some(())
+        })?;
+        let (first, more) = first[..common].split_at(common.min(size_of::<u64>()));
+        Some(Directory { first: prefix_of(first), more: more.into(), common, words: words.into() })
+    }
+
+    /// The newest entry of `target` with a trailer up to `newest`; `None` where only a walk from a restart point can
+    /// tell.
+    pub(crate) fn search(&self, block: &Block, target: &[u8], newest: u64) -> Result<Option<Search>> {
+        match self.compare_common(target) {
+            Ordering::Less => return Ok(Some(Search::Absent)),
+            Ordering::Greater => return Ok(Some(Search::Behind)),
+            Ordering::Equal => {}
+        }
+        // Before the search, so that the two wait for memory together.
+        let entries = block.entry_bytes();
+        let prefix = prefix_of(&target[self.common..]) & !OFFSETS;
+        let from = self.words.partition_point(|&word| word < prefix);
+        for &word in &self.words[from..] {
+            if word & !OFFSETS != prefix {
+                return Ok(Some(Search::Absent));
+            }
+            let entry = Entry::at(entries, (word & OFFSETS) as usize)?;
+            match compare(&entry, target, self.common + PREFIX_BYTES) {
+                None => return Ok(None),
+                Some(Ordering::Less) => {}
+                Some(Ordering::Greater) => return Ok(Some(Search::Absent)),
+                Some(Ordering::Equal) if trailer(entry.key) > newest => {}
+                Some(Ordering::Equal) => {
+                    return Ok(Some(Search::Found { trailer: trailer(entry.key), value: entry.value..entry.end }));
+                }
+            }
+        }
+        Ok(Some(Search::Behind))
+    }
+
+    /// How `target` compares with all keys by their common part: what is shorter than that and equal is smaller.
+    #[inline]
+    fn compare_common(&self, target: &[u8]) -> Ordering {
+        let own = &target[..target.len().min(self.common)];
+        let (first, more) = own.split_at(own.len().min(size_of::<u64>()));
+        let by_bytes = prefix_of(first).cmp(&self.first).then_with(|| more.cmp(&self.more));
+        by_bytes.then(own.len().cmp(&self.common))
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.words) + self.more.len()
+    }
+}
+
+/// How the user key of an entry compares with `target`, of whose first `known` bytes it has those that both have;
+/// `None` if it shares more than those with the key before, or a part of its trailer.
+fn compare(entry: &Entry<'_>, target: &[u8], known: usize) -> Option<Ordering> {
+    let own = entry.key.split_last_chunk::<TRAILER_BYTES>()?.0;
+    let is_known = entry.shared <= known.min(target.len());
+    is_known.then(|| own.cmp(&target[entry.shared..]))
+}
+
+fn user_part(key: &[u8]) -> Option<&[u8]> {
+    key.len().checked_sub(TRAILER_BYTES).map(|bytes| &key[..bytes])
+}
+
+/// The last key of a block that has entries.
+fn last_key(block: &Block) -> Option<Vec<u8>> {
+    let mut last = Vec::new();
+    let restart = block.restart(block.restart_count().checked_sub(1)?);
+    each_key(block, restart, |_, key| {
+        last.clear();
+        last.extend_from_slice(key);
+        Some(())
+    })?;
+    Some(last)
+}
+
+/// Shows offset and key of each entry from the restart point at `offset` on; `None` where `show` or the block is at
+/// fault.
+fn each_key(block: &Block, mut offset: usize, mut show: impl FnMut(usize, &[u8]) -> Option<()>) -> Option<()> {
+    let mut key = Vec::new();
+    while offset < block.entries_end() {
+        let entry = block.entry(offset).ok()?;
+        if entry.shared > key.len() {
+            return None;
+        }
+        key.truncate(entry.shared);
+        key.extend_from_slice(entry.key);
+        show(offset, &key)?;
+        offset = entry.end;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_search::search;
+    use crate::block_search::tests::{block_of, small_keys};
+    use lsm_core::key::{InternalKey, pack_trailer};
+    use lsm_core::{Kind, SeqNo};
+    use quickcheck::quickcheck;
+
+    /// What the directory says, or the restart points where it cannot tell.
+    fn found(block: &Block, target: &[u8], visible: SeqNo) -> Search {
+        let newest = pack_trailer(visible, u8::MAX);
+        let directory = Directory::of(block).unwrap();
+        let found = directory.search(block, target, newest).unwrap();
+        found.unwrap_or_else(|| search(block, target, visible).unwrap())
+    }
+
+    quickcheck! {
+        fn agrees_with_a_search_by_restart_points(
+            words: Vec<(Vec<u8>, u8)>, targets: Vec<Vec<u8>>, common: u8, visible: u8, interval: u8
+        ) -> bool {
+            // What all keys share makes the common part longer than a word, or stop within one.
+            let before = vec![1; usize::from(common % 20)];
+            let keys = small_keys(words, &before);
+            let block = block_of(&keys, usize::from(interval % 20));
+            if keys.is_empty() {
+                return Directory::of(&block).is_none();
+            }
+            let own = keys.iter().map(|key| key.user_key().to_vec());
+            let others = targets.iter().flat_map(|target| {
+                let target: Vec<u8> = target.iter().map(|byte| byte % 3).collect();
+                [[&before[..], &target].concat(), target]
+            });
+            own.chain(others).all(|target| {
+                let visible = SeqNo::new(u64::from(visible % 9));
+                found(&block, &target, visible) == search(&block, &target, visible).unwrap()
+            })
+        }
+
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, target: Vec<u8>) -> bool {
+            let data = [bytes, vec![0, 0, 0, 0, 1, 0, 0, 0]].concat();
+            let block = Block::new(data).unwrap();
+            Directory::of(&block).is_none_or(|directory| directory.search(&block, &target, u64::MAX).is_ok())
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_late_need_no_walk() {
+        let keys: Vec<_> =
+            (0..100).map(|n| InternalKey::new(format!("user{n:020}").as_bytes(), SeqNo::new(1), Kind::Value)).collect();
+        let block = block_of(&keys, 16);
+        let directory = Directory::of(&block).unwrap();
+        for key in &keys {
+            let found = directory.search(&block, key.user_key(), u64::MAX).unwrap();
+            assert!(matches!(found, Some(Search::Found { .. })), "{key:?}");
+        }
+        assert!(directory.memory_bytes() <= 100 * 8 + 24);
+    }
+}
