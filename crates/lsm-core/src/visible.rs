@@ -42,6 +42,8 @@ pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
     /// The current user key, or the last one that was stepped over.
     key: Vec<u8>,
     value: Value,
+    /// Merge operands of the current key, of a backward walk, oldest first.
+    operands: Vec<Slice>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,13 +61,6 @@ enum Value {
     Owned(Slice),
 }
 
-/// The versions of one key that a backward walk has met so far, oldest first.
-#[derive(Default)]
-struct Versions {
-    base: Option<Slice>,
-    operands: Vec<Slice>,
-}
-
 impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     /// A cursor that is not valid until the first seek.
     pub fn new(inner: C, tombstones: T, visibility: Visibility) -> VisibleCursor<C, T> {
@@ -77,6 +72,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             direction: Direction::Forward,
             key: Vec::new(),
             value: Value::None,
+            operands: Vec::new(),
         }
     }
 
@@ -321,18 +317,21 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             }
             self.key.clear();
             self.key.extend_from_slice(entry.user_key);
-            let versions = self.collect_backward()?;
-            if let Some(value) = self.resolve(versions)? {
-                self.value = Value::Owned(value);
+            if let Err(error) = self.collect_backward().and_then(|()| self.join_backward()) {
+                self.value = Value::None;
+                return Err(error);
+            }
+            if self.valid() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Takes in all versions of `self.key`, and leaves `inner` before them (V2).
-    fn collect_backward(&mut self) -> Result<Versions> {
-        let mut versions = Versions::default();
+    /// Takes in all versions of `self.key`, and leaves `inner` before them (V2): the newest value that counts goes to
+    /// `value`, the operands above it to `operands`.
+    fn collect_backward(&mut self) -> Result<()> {
+        self.operands.clear();
         let mut steps = 0;
         while self.inner.valid() {
             let entry = parse(self.inner.key())?;
@@ -353,25 +352,35 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             let (seq, kind) = (entry.seq, entry.kind);
             let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
             match kind {
-                Kind::Merge if !deleted => versions.operands.push(self.inner.value_slice()),
+                Kind::Merge if !deleted => self.operands.push(self.inner.value_slice()),
                 Kind::Value if !deleted => {
-                    versions = Versions { base: Some(self.inner.value_slice()), operands: Vec::new() };
+                    self.value = Value::Owned(self.inner.value_slice());
+                    self.operands.clear();
                 }
-                _ => versions = Versions::default(),
+                _ => {
+                    self.value = Value::None;
+                    self.operands.clear();
+                }
             }
             self.inner.prev()?;
         }
-        Ok(versions)
+        Ok(())
     }
 
-    fn resolve(&self, mut versions: Versions) -> Result<Option<Slice>> {
-        if versions.operands.is_empty() {
-            return Ok(versions.base);
+    /// Joins the operands with the value below them, if there are any.
+    fn join_backward(&mut self) -> Result<()> {
+        if self.operands.is_empty() {
+            return Ok(());
         }
-        versions.operands.reverse();
+        self.operands.reverse();
+        let base = match &self.value {
+            Value::Owned(base) => Some(&**base),
+            Value::Lent | Value::None => None,
+        };
         let operator = self.visibility.merge_operator.as_deref();
-        let merged = operator::apply(operator, &self.key, versions.base.as_deref(), &versions.operands)?;
-        Ok(Some(merged.into()))
+        let merged = operator::apply(operator, &self.key, base, &self.operands)?;
+        self.value = Value::Owned(merged.into());
+        Ok(())
     }
 }
 

@@ -65,6 +65,7 @@ impl RunCursor {
         Ok(())
     }
 
+    #[inline]
     fn current(&self) -> &TableCursor {
         self.inner.as_ref().expect("C2: the cursor is valid")
     }
@@ -113,28 +114,34 @@ impl Cursor for RunCursor {
         self.skip_backward()
     }
 
+    #[inline]
     fn next(&mut self) -> Result<()> {
         self.inner.as_mut().expect("C2: the cursor is valid").next()?;
         self.skip_forward()
     }
 
+    #[inline]
     fn prev(&mut self) -> Result<()> {
         self.inner.as_mut().expect("C2: the cursor is valid").prev()?;
         self.skip_backward()
     }
 
+    #[inline]
     fn valid(&self) -> bool {
         self.inner.as_ref().is_some_and(|inner| inner.valid())
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
         self.current().key()
     }
 
+    #[inline]
     fn value(&self) -> &[u8] {
         self.current().value()
     }
 
+    #[inline]
     fn value_slice(&self) -> Slice {
         self.current().value_slice()
     }

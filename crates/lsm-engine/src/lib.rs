@@ -62,6 +62,7 @@ mod scan;
 #[cfg(all(test, shuttle))]
 mod shuttle_models;
 mod snapshot;
+mod source_cursor;
 mod stats;
 mod store;
 mod submit;

@@ -30,12 +30,12 @@ impl Reader<'_> {
         let view = self.family.view.load();
         let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
         // In key order, so that neighbours find each other's blocks in the cache.
-        let mut order: Vec<usize> = (0..keys.len()).collect();
-        order.sort_unstable_by_key(|&index| keys[index].as_ref());
+        let mut order: Vec<(&[u8], usize)> = keys.iter().map(AsRef::as_ref).zip(0..).collect();
+        order.sort_unstable();
+        let sorted: Vec<&[u8]> = order.iter().map(|&(key, _)| key).collect();
+        let found = get::multi_get(&view, &sorted, seq, self.family.merge_operator())?;
         let mut values = vec![None; keys.len()];
-        for index in order {
-            values[index] = get::get(&view, keys[index].as_ref(), seq, self.family.merge_operator())?;
-        }
+        order.into_iter().zip(found).for_each(|((_, index), value)| values[index] = value);
         Ok(values)
     }
 

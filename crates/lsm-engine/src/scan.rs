@@ -4,6 +4,7 @@
 //! memtable and file that they may still read. They take no lock and stay readable when the store is closed.
 
 use crate::level::{RunCursor, RunTombstones};
+use crate::source_cursor::SourceCursor;
 use crate::view::{Level, View};
 use crate::{Error, Result, Slice};
 use lsm_core::merge::MergeCursor;
@@ -12,7 +13,7 @@ use lsm_core::visible::{Visibility, VisibleCursor};
 use lsm_core::{MergeOperator, SeqNo};
 use std::sync::Arc;
 
-type Inner = VisibleCursor<MergeCursor, Vec<Box<dyn TombstoneSource>>>;
+type Inner = VisibleCursor<MergeCursor<SourceCursor>, Vec<Box<dyn TombstoneSource>>>;
 
 /// What a walk reads: enough to make its cursors at any later time.
 #[derive(Clone)]
@@ -24,18 +25,18 @@ pub(crate) struct Source {
 
 impl Source {
     fn open(&self, from: Option<Vec<u8>>, to: Option<Vec<u8>>) -> Inner {
-        let mut cursors: Vec<Box<dyn lsm_core::Cursor>> = Vec::new();
+        let mut cursors = Vec::new();
         let mut tombstones: Vec<Box<dyn TombstoneSource>> = Vec::new();
         for memtable in self.view.memtables() {
             if !memtable.is_empty() {
-                cursors.push(Box::new(memtable.cursor()));
+                cursors.push(SourceCursor::Memtable(memtable.cursor()));
             }
             if memtable.has_range_tombstones() {
                 tombstones.push(Box::new(memtable.tombstones()));
             }
         }
         for run in self.runs(from.as_deref(), to.as_deref()) {
-            cursors.push(Box::new(RunCursor::new(Arc::clone(&run))));
+            cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(&run)))));
             tombstones.push(Box::new(RunTombstones::new(run)));
         }
         let visibility = Visibility { seq: self.seq, from, to, merge_operator: self.merge_operator.clone() };

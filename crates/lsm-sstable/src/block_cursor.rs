@@ -158,14 +158,16 @@ impl BlockCursor {
         let Some(restart) = self.restart_before(here) else { return Ok(()) };
         self.start_at(self.block.restart(restart));
         self.step()?;
+        let Behind { mut cut, mut entries } = std::mem::take(&mut self.behind);
         while self.valid && self.entry < here {
-            let kept = self.block.entry(self.next).map_or(0, |next| next.shared.min(self.key.len()));
-            let cut_start = self.behind.cut.len();
-            self.behind.cut.extend_from_slice(&self.key[kept..]);
             let (entry, value, next) = (self.entry, self.value, self.next);
-            self.behind.entries.push(Passed { cut_start, kept, entry, value, next });
-            self.step()?;
+            let cut_start = cut.len();
+            self.step_seeing(|key, kept| {
+                cut.extend_from_slice(&key[kept..]);
+                entries.push(Passed { cut_start, kept, entry, value, next });
+            })?;
         }
+        self.behind = Behind { cut, entries };
         match self.valid && self.entry == here {
             true => Ok(()),
             false => Err(self.fail(damaged_entry(here))),
@@ -195,6 +197,12 @@ impl BlockCursor {
     /// Moves on to the entry at `next`.
     #[inline]
     fn step(&mut self) -> Result<()> {
+        self.step_seeing(|_, _| ())
+    }
+
+    /// The same; shows the key before the step, and how much of it the next one begins with.
+    #[inline]
+    fn step_seeing(&mut self, see: impl FnOnce(&[u8], usize)) -> Result<()> {
         if self.next >= self.block.entries_end() {
             self.valid = false;
             return Ok(());
@@ -206,6 +214,7 @@ impl BlockCursor {
         };
         let ascending = is_ascending(&self.key, entry.shared, entry.key);
         (self.entry, self.value) = (self.next, entry.value);
+        see(&self.key, entry.shared);
         self.key.truncate(entry.shared);
         self.key.extend_from_slice(entry.key);
         self.next = entry.end;

@@ -65,8 +65,7 @@ impl Directory {
         }
         // Before the search, so that the two wait for memory together.
         let entries = block.entry_bytes();
-        let prefix = prefix_of(&target[self.common..]) & !OFFSETS;
-        let from = self.words.partition_point(|&word| word < prefix);
+        let (prefix, from) = self.first_of(&target[self.common..]);
         for &word in &self.words[from..] {
             if word & !OFFSETS != prefix {
                 return Ok(Some(Search::Absent));
@@ -83,6 +82,28 @@ impl Directory {
             }
         }
         Ok(Some(Search::Behind))
+    }
+
+    /// The part of a word that a target which goes on with `rest` behind the common part would have, and the number of
+    /// the first word at or behind it.
+    #[inline]
+    fn first_of(&self, rest: &[u8]) -> (u64, usize) {
+        let prefix = prefix_of(rest) & !OFFSETS;
+        (prefix, self.words.partition_point(|&word| word < prefix))
+    }
+
+    /// A word in the middle, where a search begins.
+    #[inline]
+    pub(crate) fn middle(&self) -> u64 {
+        self.words.get(self.words.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// A byte of the entry that a search comes to first.
+    #[inline]
+    pub(crate) fn look_at_entry(&self, block: &Block, target: &[u8]) -> u8 {
+        let (_, from) = self.first_of(target.get(self.common..).unwrap_or_default());
+        let offset = self.words.get(from).map(|word| (word & OFFSETS) as usize);
+        offset.and_then(|offset| block.entry_bytes().get(offset).copied()).unwrap_or_default()
     }
 
     /// How `target` compares with all keys by their common part: what is shorter than that and equal is smaller.

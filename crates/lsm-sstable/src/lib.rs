@@ -44,7 +44,7 @@
 //! | `xxph3`, `bloom`, `filter` | which keys are surely not there |
 //! | `properties` | what a table says about itself |
 //! | `output`, `builder` | writing a table |
-//! | `source`, `open`, `table`, `table_cursor`, `verify` | reading one |
+//! | `source`, `open`, `table`, `lookup`, `table_cursor`, `verify` | reading one |
 //! | `salvage` | what is left of a damaged one |
 //! | `raw` | tables that no builder writes, for tests |
 
@@ -67,6 +67,7 @@ mod footer;
 mod handle;
 mod index;
 mod index_builder;
+mod lookup;
 mod open;
 mod output;
 mod properties;
@@ -83,9 +84,10 @@ pub use builder::{BuilderOptions, TableBuilder, TableSummary};
 pub use cache::BlockCache;
 pub use compression::Compression;
 pub use footer::read_footer_version;
+pub use lookup::{Entry, Probe};
 pub use properties::Properties;
 pub use salvage::{LostPart, SalvageReport, Visit, salvage};
-pub use table::{Anchor, Entry, Table, TableOptions};
+pub use table::{Anchor, Table, TableOptions};
 pub use table_cursor::{ReadOptions, TableCursor};
 pub use verify::VerifySummary;
 pub use xxph3::filter_hash;

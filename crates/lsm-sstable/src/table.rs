@@ -1,26 +1,22 @@
-//! An open table: point lookups, and what the layers above need to know about it.
+//! An open table, and what the layers above need to know about it.
 //!
 //! Index, filter, properties and range tombstones stay in memory while the table is open; data blocks come
 //! through a [`BlockCache`] or straight from the file. A table is immutable and shared by any number of
 //! threads without locks.
 //!
 //! # Invariants
-//! A1. A lookup answers "not there" only after a filter or a block with a valid checksum said so.
-//! A2. Only blocks that passed their checksum and the check of their layout enter the cache (C4).
+//! A1. Only blocks that passed their checksum and the check of their layout enter the cache (C4).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use lsm_core::key::{pack_trailer, trailer as trailer_of};
 use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
-use lsm_core::{Kind, ReadAt, Result, SeqNo, Slice};
+use lsm_core::{ReadAt, Result, SeqNo};
 
 use crate::block::Block;
-use crate::block_cursor::check_kind;
-use crate::block_search::{Search, search};
-use crate::cache::{BlockCache, CachedBlock, Guide, Slots};
+use crate::cache::{BlockCache, Guide, Slots};
 use crate::compression::Dictionary;
-use crate::directory::Directory;
 use crate::filter::Filter;
 use crate::index::Index;
 use crate::properties::Properties;
@@ -41,17 +37,6 @@ pub struct TableOptions {
     /// How many bytes behind the data blocks to read at once when opening
     /// ([`TableSummary::tail_bytes`](crate::TableSummary)); `None` guesses.
     pub tail_bytes: Option<u64>,
-}
-
-/// A point entry that a lookup found.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
-    /// When it was written.
-    pub seq: SeqNo,
-    /// What it is.
-    pub kind: Kind,
-    /// Its value, or a merge operand; empty for deletions.
-    pub value: Slice,
 }
 
 /// A point in a table's key space, from the index.
@@ -84,68 +69,6 @@ pub struct Table {
 }
 
 impl Table {
-    /// The newest point entry of `user_key` with a sequence number up to `visible`. Range tombstones are not
-    /// looked at: see [`Table::tombstones`].
-    ///
-    /// # Errors
-    /// Damage or I/O errors met on the way, never mistaken for absence (A1).
-    pub fn get(&self, user_key: &[u8], visible: SeqNo) -> Result<Option<Entry>> {
-        self.get_hashed(user_key, filter_hash(user_key), visible)
-    }
-
-    /// As [`Table::get`], with the key's [`filter_hash`] at hand: one hash serves all tables of a lookup.
-    ///
-    /// # Errors
-    /// As for [`Table::get`].
-    pub fn get_hashed(&self, user_key: &[u8], hash: u64, visible: SeqNo) -> Result<Option<Entry>> {
-        if !self.filter.may_contain(user_key, hash) {
-            return Ok(None);
-        }
-        let visible = match self.global_seq {
-            None => visible,
-            // All entries have one sequence number, whatever the file says.
-            Some(global) if global <= visible => SeqNo::MAX,
-            Some(_) => return Ok(None),
-        };
-        let mut number = self.index.seek(user_key, pack_trailer(visible, u8::MAX));
-        while number < self.index.len() {
-            match self.look_in(number, user_key, visible)? {
-                Looked::Found(entry) => return Ok(Some(entry)),
-                Looked::Behind if self.index.continues_behind(number, user_key) => number += 1,
-                Looked::Absent | Looked::Behind => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Looks for an entry in data block `number`.
-    fn look_in(&self, number: usize, user_key: &[u8], visible: SeqNo) -> Result<Looked> {
-        if let Some(slots) = &self.slots
-            && let Some(cached) = &*slots.get(number)
-        {
-            return self.looked(&cached.block, search_cached(slots, number, cached, user_key, visible), number);
-        }
-        let block = self.read_data_block(number, &mut Window::default())?;
-        if let Some(slots) = &self.slots {
-            slots.insert(number, &block, Guide::NotYet); // A2
-        }
-        self.looked(&block, search(&block, user_key, visible), number)
-    }
-
-    fn looked(&self, block: &Block, found: Result<Search>, number: usize) -> Result<Looked> {
-        let entry = |trailer: u64, value| -> Result<Looked> {
-            let kind = check_kind(trailer as u8)?;
-            let seq = self.global_seq.unwrap_or(SeqNo::new(trailer >> 8));
-            Ok(Looked::Found(Entry { seq, kind, value: Slice::from_shared(block.data(), value) }))
-        };
-        let looked = found.and_then(|found| match found {
-            Search::Found { trailer, value } => entry(trailer, value),
-            Search::Absent => Ok(Looked::Absent),
-            Search::Behind => Ok(Looked::Behind),
-        });
-        looked.map_err(|error| self.place_in_block(error, number))
-    }
-
     /// Whether the filter lets `user_key` pass. No data block is read.
     ///
     /// # Errors
@@ -245,7 +168,7 @@ impl Table {
         }
         let block = self.read_data_block(number, window)?;
         if let Some(slots) = slots.filter(|_| fill_cache) {
-            slots.insert(number, &block, Guide::NotYet); // A2
+            slots.insert(number, &block, Guide::NotYet); // A1
         }
         Ok(block)
     }
@@ -272,34 +195,6 @@ impl Table {
         let trailer = pack_trailer(seq, trailer_of(internal_key) as u8);
         out.extend_from_slice(&trailer.to_le_bytes());
     }
-}
-
-/// What a look into one block came to, as [`Search`].
-enum Looked {
-    Found(Entry),
-    Absent,
-    Behind,
-}
-
-/// Looks for an entry in a block from the cache, by its directory if it can have one.
-fn search_cached(
-    slots: &Slots,
-    number: usize,
-    cached: &CachedBlock,
-    user_key: &[u8],
-    visible: SeqNo,
-) -> Result<Search> {
-    let CachedBlock { block, guide } = cached;
-    match guide {
-        Guide::Directory(directory) => {
-            if let Some(found) = directory.search(block, user_key, pack_trailer(visible, u8::MAX))? {
-                return Ok(found);
-            }
-        }
-        Guide::NotYet => slots.insert(number, block, Directory::of(block).map_or(Guide::Restarts, Guide::Directory)),
-        Guide::Restarts => {}
-    }
-    search(block, user_key, visible)
 }
 
 impl std::fmt::Debug for Table {

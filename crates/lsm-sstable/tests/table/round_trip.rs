@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lsm_core::key::InternalKey;
 use lsm_core::range_tombstone::RangeTombstone;
 use lsm_core::{Cursor, Error, Kind, SeqNo};
-use lsm_sstable::{BlockCache, BuilderOptions, ReadOptions, Table, TableBuilder, TableOptions};
+use lsm_sstable::{BlockCache, BuilderOptions, Probe, ReadOptions, Table, TableBuilder, TableOptions, filter_hash};
 use quickcheck::{TestResult, quickcheck};
 
 use crate::naive::{AnyOptions, Entries, open, scan, scan_backward};
@@ -17,6 +17,24 @@ quickcheck! {
         keys.into_iter().all(|key| {
             (0..17).all(|seq| table.get(&key, SeqNo::new(seq)).unwrap() == entries.get(&key, SeqNo::new(seq)))
         })
+    }
+
+    // Three rounds: from the file, from the cache, and by directories. L1, L2.
+    fn many_lookups_at_once_agree_with_a_list(entries: Entries, absent: Vec<Vec<u8>>, options: AnyOptions) -> bool {
+        let (bytes, _) = entries.build(&options.0, &[]);
+        let options = TableOptions { cache: Some(BlockCache::new(1 << 20)), ..TableOptions::default() };
+        let table = Table::open(Arc::new(bytes), options).unwrap();
+        let mut keys: Vec<_> = entries.0.iter().map(|(key, _)| key.user_key().to_vec()).chain(absent).collect();
+        keys.sort_unstable();
+        (0..3).all(|_| (0..17).map(SeqNo::new).all(|seq| {
+            let mut probes: Vec<_> = keys.iter().map(|key| Probe::new(key, filter_hash(key))).collect();
+            table.multi_get(&mut probes, seq).unwrap();
+            let agrees = |(key, probe): (&Vec<u8>, &Probe<'_>)| {
+                let expected = entries.get(key, seq);
+                probe.found == expected && table.get(key, seq).unwrap() == expected
+            };
+            keys.iter().zip(&probes).all(agrees)
+        }))
     }
 
     fn scans_agree_with_a_list(entries: Entries, options: AnyOptions) -> bool {
