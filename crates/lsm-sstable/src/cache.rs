@@ -267,19 +267,22 @@ impl Tally {
     }
 }
 
+#[cfg(all(test, shuttle))]
+mod shuttle_models;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::block_builder::BlockBuilder;
     use quickcheck::quickcheck;
 
-    fn block(value_bytes: usize) -> Block {
+    pub(super) fn block(value_bytes: usize) -> Block {
         let mut builder = BlockBuilder::new(16);
         builder.add(b"key\x01\0\0\0\0\0\0\0", &vec![7; value_bytes]);
         Block::new(builder.finish().to_vec()).unwrap()
     }
 
-    fn bytes_in(tables: &[Option<Arc<Slots>>]) -> usize {
+    pub(super) fn bytes_in(tables: &[Option<Arc<Slots>>]) -> usize {
         let slots = tables.iter().flatten().flat_map(|table| table.slots.iter());
         slots.filter_map(|slot| slot.block.load().as_ref().map(|block| block.bytes())).sum()
     }

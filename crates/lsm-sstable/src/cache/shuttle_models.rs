@@ -1,0 +1,70 @@
+//! Models of the slots under shuttle's schedules: as they are, and with bugs that must be found.
+
+use super::tests::{block, bytes_in};
+use super::*;
+use lsm_sync::{explore, thread};
+
+type Put = fn(&Slots, &Slot, Option<Arc<CachedBlock>>);
+
+fn cached(value_bytes: usize) -> Option<Arc<CachedBlock>> {
+    Some(Arc::new(CachedBlock { block: block(value_bytes), guide: Guide::NotYet }))
+}
+
+/// Two threads put blocks into one slot and take out what is there.
+fn a_slot_changes_hands(put: Put) {
+    let cache = BlockCache::new(1 << 20);
+    let slots = Slots::new(&cache, 1);
+    let threads = [100, 200].map(|value_bytes| {
+        let slots = Arc::clone(&slots);
+        thread::spawn(move || {
+            put(&slots, &slots.slots[0], cached(value_bytes));
+            put(&slots, &slots.slots[0], None);
+            put(&slots, &slots.slots[0], cached(value_bytes + 1));
+        })
+    });
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(cache.used_bytes(), bytes_in(&[Some(slots)]), "C1");
+}
+
+/// Threads insert more than fits and read, while one of the tables is closed.
+fn tables_share_a_budget() {
+    let block_bytes = cached(1000).map_or(0, |cached| cached.bytes());
+    let cache = BlockCache::new(2 * block_bytes);
+    let (first, second) = (Slots::new(&cache, 2), Slots::new(&cache, 2));
+    let threads = [Arc::clone(&first), second].map(|slots| {
+        thread::spawn(move || {
+            for number in [0, 1, 0] {
+                if slots.get(number).is_none() {
+                    slots.insert(number, &block(1000), Guide::NotYet);
+                }
+            }
+        })
+    });
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(cache.used_bytes(), bytes_in(&[Some(first)]), "C1");
+    assert!(cache.used_bytes() <= cache.capacity() + 2 * block_bytes, "C2");
+}
+
+#[test]
+fn what_is_used_is_what_is_there() {
+    // Covers C1 and C2.
+    explore::holds(|| a_slot_changes_hands(Slots::put));
+    explore::holds(tables_share_a_budget);
+}
+
+#[test]
+fn a_block_that_two_threads_take_out_is_found() {
+    fn put(slots: &Slots, slot: &Slot, block: Option<Arc<CachedBlock>>) {
+        let used = &slots.cache.used;
+        if let Some(block) = &block {
+            used.fetch_add(block.bytes(), Ordering::Relaxed);
+        }
+        let before = slot.block.load_full();
+        thread::yield_now();
+        slot.block.store(block);
+        if let Some(before) = before {
+            used.fetch_sub(before.bytes(), Ordering::Relaxed);
+        }
+    }
+    explore::finds("C1", || a_slot_changes_hands(put));
+}
