@@ -102,7 +102,8 @@ fn loom(steps: &mut Steps) {
 }
 
 fn shuttle(steps: &mut Steps) {
-    let mut models = cargo("test -p lsm-engine -p lsm-sstable -p lsm-wal --lib --release shuttle_models -- --show-output");
+    let mut models =
+        cargo("test -p lsm-engine -p lsm-sstable -p lsm-wal --lib --release shuttle_models -- --show-output");
     models.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", target_directory().join("shuttle"));
     // Linking with all crates at once takes longer than all models together.
     models.env("CARGO_PROFILE_RELEASE_LTO", "off");

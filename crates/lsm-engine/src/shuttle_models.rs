@@ -111,6 +111,17 @@ fn two_closes_meet_a_writer_and_what_was_acknowledged_is_there() {
     });
 }
 
+// A flush is done before its job has ended.
+#[test]
+fn who_waits_for_jobs_to_end_is_woken() {
+    explore::holds_for_store(|| {
+        let db = open(&MemFs::new());
+        db.write(batch(1)).unwrap();
+        db.flush().unwrap();
+        db.wait_for_compactions().unwrap();
+    });
+}
+
 #[test]
 fn the_last_handle_goes_while_a_flush_runs() {
     explore::holds_for_store(|| {

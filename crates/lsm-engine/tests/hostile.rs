@@ -233,3 +233,20 @@ fn tables_whose_keys_lie_outside_their_bounds_never_panic() {
         table(0, &[("a", 1), ("z", 1)], ("b", "c")),
     ]);
 }
+
+// Where a table's footer begins follows from the file's size, so a file of another size is another table.
+#[test]
+fn a_table_of_another_size_is_refused_before_anything_is_read() {
+    let fs = store_with_log(&[]);
+    let mut names = fs.read_dir(Path::new(STORE)).unwrap().into_iter();
+    let name = names.find(|name| matches!(FileKind::parse(name), Some(FileKind::Table(_)))).unwrap();
+    let path = Path::new(STORE).join(name);
+    let file = fs.open(&path).unwrap();
+    let mut bytes = vec![0; file.size().unwrap() as usize];
+    file.read_exact_at(0, &mut bytes).unwrap();
+    fs.remove(&path).unwrap();
+    fs.create(&path).unwrap().write_all(&[&bytes[..], &[0]].concat()).unwrap();
+    let error = options(&fs).open(STORE).unwrap_err();
+    assert_eq!(error.path(), Some(path.as_path()));
+    assert!(error.to_string().contains("the manifest says"), "{error}");
+}

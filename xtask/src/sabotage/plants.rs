@@ -195,7 +195,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         file: "crates/lsm-engine/src/background.rs",
         find: "            self.store.fail(lsm_core::Error::io(\"run background work for\", &self.store.directory, gone));\n        }\n        background.changed.notify_all();",
         plant: "            self.store.fail(lsm_core::Error::io(\"run background work for\", &self.store.directory, gone));\n        }",
-        caught_by: Shuttle("shuttle_models::two_closes"),
+        caught_by: Shuttle("shuttle_models::who_waits"),
     },
     Plant {
         name: "panic-in-the-log-not-latched",
@@ -259,7 +259,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         file: "crates/lsm-engine/src/open.rs",
         find: "Ok(metadata) if metadata.bytes != table.bytes => {",
         plant: "Ok(metadata) if metadata.bytes == u64::MAX => {",
-        caught_by: Lane("damage"),
+        caught_by: Test("-p lsm-engine --test hostile a_table_of_another_size"),
     },
     Plant {
         name: "links-are-followed",
