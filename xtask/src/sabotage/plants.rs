@@ -320,9 +320,23 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "steps-back-keep-whole-keys",
         file: "crates/lsm-sstable/src/block_cursor.rs",
-        find: "let kept = self.block.entry(self.next).map_or(0, |next| next.shared.min(self.key.len()));",
-        plant: "let kept = 0;",
+        find: "            self.step_seeing(|key, kept| {\n",
+        plant: "            self.step_seeing(|key, _| {\n                let kept = 0;\n",
         caught_by: Test("-p lsm-sstable --lib stepping_back_takes_no_more"),
+    },
+    Plant {
+        name: "directory-shows-what-is-newer",
+        file: "crates/lsm-sstable/src/directory.rs",
+        find: "Some(Ordering::Equal) if trailer(entry.key) > newest => {}",
+        plant: "Some(Ordering::Equal) if trailer(entry.key) > newest && newest == 0 => {}",
+        caught_by: Test("-p lsm-sstable --test table many_lookups"),
+    },
+    Plant {
+        name: "cached-block-of-the-slot-before",
+        file: "crates/lsm-sstable/src/cache.rs",
+        find: "            self.put(&self.slots[number], Some(Arc::new(cached)));",
+        plant: "            self.put(&self.slots[(number + 1) % self.slots.len()], Some(Arc::new(cached)));",
+        caught_by: Lane("model"),
     },
     Plant {
         name: "log-key-length-unchecked",
