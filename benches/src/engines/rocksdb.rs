@@ -11,6 +11,9 @@ use rocksdb::{
 use super::{BLOCK_BYTES, Config, Durability, Engine, FILTER_BITS, Session};
 use crate::rows::{Key, Seen};
 
+/// The one family that there is.
+const FAMILY: &str = "default";
+
 /// The defaults but for sizes, LZ4 and filters.
 pub(crate) struct Rocks {
     db: DB,
@@ -40,7 +43,9 @@ fn options(config: &Config, cache: &Cache) -> (Options, BlockBasedOptions) {
 fn open(directory: &Path, config: &Config, options: &Options) -> Result<Rocks> {
     let mut writes = WriteOptions::default();
     writes.set_sync(config.durability == Durability::Power);
-    Ok(Rocks { db: DB::open(options, directory)?, writes })
+    // Named, for the call that gets many keys wants the family.
+    let db = DB::open_cf_with_opts(options, directory, [(FAMILY, options.clone())])?;
+    Ok(Rocks { db, writes })
 }
 
 impl Engine for Rocks {
@@ -131,7 +136,7 @@ impl Session for Reads<'_> {
     fn put_all(&mut self, rows: &[(Key, Vec<u8>)]) -> Result<()> {
         let mut batch = WriteBatch::default();
         rows.iter().for_each(|(key, value)| batch.put(key, value));
-        Ok(self.engine.db.write_opt(&batch, &self.engine.writes)?)
+        Ok(self.engine.db.write_opt(batch, &self.engine.writes)?)
     }
 
     fn delete(&mut self, key: &Key) -> Result<()> {
@@ -144,7 +149,7 @@ impl Session for Reads<'_> {
     }
 
     fn get_all(&mut self, keys: &[Key], seen: &mut Seen) -> Result<usize> {
-        let family = self.engine.db.cf_handle("default").expect("every store has it");
+        let family = self.engine.db.cf_handle(FAMILY).expect("opened with the store");
         let found = self.engine.db.batched_multi_get_cf(&family, keys, false);
         let mut count = 0;
         for (key, value) in keys.iter().zip(found) {
