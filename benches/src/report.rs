@@ -102,7 +102,7 @@ fn read_lines(path: &Path) -> Result<(Header, Vec<Record>)> {
     Ok((header, records))
 }
 
-/// Writes `report.md` and `report.html` beside the results, and prints the table.
+/// Writes `report.md`, `report.html` and its first plot beside the results, and prints the table.
 pub(crate) fn write(directory: &Path, baseline: Option<&Path>) -> Result<()> {
     let results = Results::read(directory, baseline)?;
     let table = table::markdown(&results)?;
@@ -110,6 +110,7 @@ pub(crate) fn write(directory: &Path, baseline: Option<&Path>) -> Result<()> {
     std::fs::write(directory.join("report.md"), &table)?;
     let html = directory.join("report.html");
     std::fs::write(&html, html::page(&results)?)?;
+    std::fs::write(directory.join("ratios.svg"), html::ratios(&results)?)?;
     println!("\nreport: {}", html.display());
     Ok(())
 }

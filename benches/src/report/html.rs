@@ -25,6 +25,12 @@ pub(super) fn page(results: &Results) -> Result<String> {
     let mut page = String::from("<!doctype html><html lang=en><meta charset=utf-8><title>Bench</title>");
     write!(page, "<style>{STYLE}</style><h1>This store beside others</h1>")?;
     introduction(results, &colours, &mut page)?;
+    section(
+        &mut page,
+        "At a glance",
+        "This store's rate over the other one's, paired by round: above 1 it is faster.",
+    )?;
+    page.push_str(&ratios(results)?);
     summary(results, &mut page)?;
     section(&mut page, "Throughput", "Median over rounds; the line shows the lowest and the highest round.")?;
     each(results, &mut page, |scenario| bars(results, &colours, scenario, Record::rate, short))?;
@@ -87,10 +93,20 @@ fn introduction(results: &Results, colours: &BTreeMap<String, RGBColor>, page: &
     Ok(write!(page, "</p>")?)
 }
 
+/// The plot of what the table below it says.
+pub(super) fn ratios(results: &Results) -> Result<String> {
+    let colours = plot::colours(results.engines());
+    let others: Vec<_> =
+        results.engines().filter(|engine| *engine != "lsm").map(|name| (name, colours[name])).collect();
+    let median = |scenario, engine| Some(results.ratio(scenario, engine, Record::rate)?.median);
+    let dots = |scenario| others.iter().filter_map(|&(name, colour)| Some((median(scenario, name)?, colour))).collect();
+    let rows: Vec<_> = results.scenarios().map(|scenario| (scenario.name, dots(scenario.name))).collect();
+    plot::ratios(&others, &rows)
+}
+
 /// This store over each other one, at a glance.
 fn summary(results: &Results, page: &mut String) -> Result<()> {
     let others: Vec<&str> = results.engines().filter(|engine| *engine != "lsm").collect();
-    section(page, "At a glance", "This store's rate over the other one's, paired by round: above 1 it is faster.")?;
     write!(page, "<table><tr><th>scenario<th>this store")?;
     others.iter().try_for_each(|engine| write!(page, "<th>{engine}"))?;
     for scenario in results.scenarios() {

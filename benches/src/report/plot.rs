@@ -54,6 +54,46 @@ pub(super) fn bars(rows: &[(&str, Spread, RGBColor)], show: impl Fn(f64) -> Stri
     Ok(svg)
 }
 
+/// Ratios from the first to the last that a plot of them has room for.
+const RATIOS: (f64, f64) = (0.1, 40.0);
+
+/// A row for each scenario with a dot for each engine, at this store's figure over the engine's, on a logarithmic scale.
+pub(super) fn ratios(engines: &[(&str, RGBColor)], rows: &[(&str, Vec<(f64, RGBColor)>)]) -> Result<String> {
+    let (width, row, left, top) = (860, 17, 150, 30);
+    let bottom = top + row * rows.len() as i32;
+    let at = |ratio: f64| {
+        let share = (ratio.clamp(RATIOS.0, RATIOS.1) / RATIOS.0).ln() / (RATIOS.1 / RATIOS.0).ln();
+        left + (share * f64::from(width - left - 20)) as i32
+    };
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width as u32, bottom as u32 + 24)).into_drawing_area();
+        area.fill(&WHITE).map_err(as_error)?;
+        let font = || ("sans-serif", 13).into_font().color(&BLACK);
+        let text = |text: String, at: (i32, i32)| area.draw(&Text::new(text, at, font())).map_err(as_error);
+        for (index, (name, colour)) in engines.iter().enumerate() {
+            let x = left + 100 * index as i32;
+            area.draw(&Circle::new((x, 13), 5, colour.filled())).map_err(as_error)?;
+            text((*name).to_owned(), (x + 9, 7))?;
+        }
+        for ratio in [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0] {
+            let colour = if ratio == 1.0 { BLACK } else { RGBColor(220, 220, 220) };
+            let line = PathElement::new([(at(ratio), top), (at(ratio), bottom)], colour.stroke_width(1));
+            area.draw(&line).map_err(as_error)?;
+            text(format!("{ratio}×"), (at(ratio) - 10, bottom + 6))?;
+        }
+        for (index, (name, dots)) in rows.iter().enumerate() {
+            let y = top + row * index as i32 + row / 2;
+            text((*name).to_owned(), (4, y - 7))?;
+            for (ratio, colour) in dots {
+                area.draw(&Circle::new((at(*ratio), y), 5, colour.filled())).map_err(as_error)?;
+            }
+        }
+        area.present().map_err(as_error)?;
+    }
+    Ok(svg)
+}
+
 /// A line of a plot: what it stands for, its points, its colour.
 pub(super) type Line<'a> = (&'a str, Vec<(f64, f64)>, RGBColor);
 

@@ -380,6 +380,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         let operator = self.visibility.merge_operator.as_deref();
         let merged = operator::apply(operator, &self.key, base, &self.operands)?;
         self.value = Value::Owned(merged.into());
+        self.operands.clear();
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! A table holds exactly what was added, whatever the options.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lsm_core::key::InternalKey;
 use lsm_core::range_tombstone::RangeTombstone;
-use lsm_core::{Cursor, Error, Kind, SeqNo};
+use lsm_core::{Cursor, Error, Kind, ReadAt, SeqNo};
 use lsm_sstable::{BlockCache, BuilderOptions, Probe, ReadOptions, Table, TableBuilder, TableOptions, filter_hash};
 use quickcheck::{TestResult, quickcheck};
 
@@ -224,6 +225,35 @@ fn blocks_come_from_the_cache_the_second_time() {
     assert!(cache.used_bytes() > 100 * data_blocks as usize);
     drop((table, cursor));
     assert_eq!(cache.used_bytes(), 0);
+}
+
+/// A file that counts how often it is read.
+struct Counted(Vec<u8>, AtomicUsize);
+
+impl ReadAt for Counted {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read_at(offset, buffer)
+    }
+
+    fn size(&self) -> std::io::Result<u64> {
+        self.0.size()
+    }
+}
+
+#[test]
+fn keys_of_one_block_read_it_once() {
+    let entries = Entries((0..=255_u8).map(|key| value(&[key], 1)).collect());
+    let (bytes, summary) = entries.build(&BuilderOptions { block_bytes: 100, ..BuilderOptions::default() }, &[]);
+    let file = Arc::new(Counted(bytes, AtomicUsize::new(0)));
+    let options = TableOptions { cache: Some(BlockCache::new(1 << 20)), ..TableOptions::default() };
+    let table = Table::open(Arc::clone(&file) as Arc<dyn ReadAt>, options).unwrap();
+    let opening = file.1.load(Ordering::Relaxed);
+    let keys: Vec<_> = entries.0.iter().map(|(key, _)| key.user_key()).collect();
+    let mut probes: Vec<_> = keys.iter().map(|key| Probe::new(key, filter_hash(key))).collect();
+    table.multi_get(&mut probes, SeqNo::MAX).unwrap();
+    assert!(probes.iter().all(|probe| probe.found.is_some()));
+    assert_eq!((file.1.load(Ordering::Relaxed) - opening) as u64, summary.properties.data_blocks);
 }
 
 #[test]
