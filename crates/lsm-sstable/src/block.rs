@@ -116,8 +116,24 @@ impl Block {
 
     /// All entries with whole keys, for the small blocks that are read once (D3).
     pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, &[u8])>> {
-        let (mut entries, mut key, mut offset) = (Vec::new(), Vec::new(), 0);
+        let mut entries = Vec::new();
         let mut budget = KeyBudget::of_block(self.entries_end() as u64);
+        self.walk(0, |_, key, entry| {
+            budget.spend(entry.shared)?;
+            entries.push((key.to_vec(), &self.data[entry.value..entry.end]));
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Shows offset, whole key and entry, one after the other from the restart point at `offset` on, and returns the
+    /// last key.
+    pub(crate) fn walk(
+        &self,
+        mut offset: usize,
+        mut show: impl FnMut(usize, &[u8], Entry<'_>) -> Result<()>,
+    ) -> Result<Vec<u8>> {
+        let mut key = Vec::new();
         while offset < self.entries_end() {
             let entry = self.entry(offset)?;
             if entry.shared > key.len() {
@@ -125,11 +141,10 @@ impl Block {
             }
             key.truncate(entry.shared);
             key.extend_from_slice(entry.key);
-            budget.spend(entry.shared)?;
-            entries.push((key.clone(), &self.data[entry.value..entry.end]));
+            show(offset, &key, entry)?;
             offset = entry.end;
         }
-        Ok(entries)
+        Ok(key)
     }
 
     /// Checks that every restart point is the start of an entry that shares nothing, which a search relies on and a

@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 use lsm_core::Result;
 use lsm_core::key::{TRAILER_BYTES, trailer};
 
-use crate::block::{Block, Entry, common_prefix, prefix_of};
+use crate::block::{Block, Entry, common_prefix, damaged_entry, prefix_of};
 use crate::block_search::Search;
 
 /// Bytes of a key in a word.
@@ -42,15 +42,20 @@ impl Directory {
             return None;
         }
         let first = user_part(block.restart_key(0).ok()?)?;
-        let last = last_key(block)?;
+        let last_restart = block.restart(block.restart_count().checked_sub(1)?);
+        let last = block.walk(last_restart, |_, _, _| Ok(())).ok()?;
         let common = common_prefix(first, user_part(&last)?);
         let mut words: Vec<u64> = Vec::new();
-        each_key(block, 0, |offset, key| {
-            let word = prefix_of(user_part(key)?.get(common..)?) & !OFFSETS | offset as u64;
-            let ascends = words.last().is_none_or(|&before| before < word); // N2
+        let add = |offset: usize, key: &[u8], _: Entry<'_>| {
+            let rest = user_part(key).and_then(|user_key| user_key.get(common..));
+            let word = prefix_of(rest.ok_or_else(|| damaged_entry(offset))?) & !OFFSETS | offset as u64;
+            if words.last().is_some_and(|&before| before >= word) {
+                return Err(damaged_entry(offset)); // N2
+            }
             words.push(word);
-            ascends.then_some(())
-        })?;
+            Ok(())
+        };
+        block.walk(0, add).ok()?;
         let (first, more) = first[..common].split_at(common.min(size_of::<u64>()));
         Some(Directory { first: prefix_of(first), more: more.into(), common, words: words.into() })
     }
@@ -130,35 +135,6 @@ fn compare(entry: &Entry<'_>, target: &[u8], known: usize) -> Option<Ordering> {
 
 fn user_part(key: &[u8]) -> Option<&[u8]> {
     key.len().checked_sub(TRAILER_BYTES).map(|bytes| &key[..bytes])
-}
-
-/// The last key of a block that has entries.
-fn last_key(block: &Block) -> Option<Vec<u8>> {
-    let mut last = Vec::new();
-    let restart = block.restart(block.restart_count().checked_sub(1)?);
-    each_key(block, restart, |_, key| {
-        last.clear();
-        last.extend_from_slice(key);
-        Some(())
-    })?;
-    Some(last)
-}
-
-/// Shows offset and key of each entry from the restart point at `offset` on; `None` where `show` or the block is at
-/// fault.
-fn each_key(block: &Block, mut offset: usize, mut show: impl FnMut(usize, &[u8]) -> Option<()>) -> Option<()> {
-    let mut key = Vec::new();
-    while offset < block.entries_end() {
-        let entry = block.entry(offset).ok()?;
-        if entry.shared > key.len() {
-            return None;
-        }
-        key.truncate(entry.shared);
-        key.extend_from_slice(entry.key);
-        show(offset, &key)?;
-        offset = entry.end;
-    }
-    Some(())
 }
 
 #[cfg(test)]
