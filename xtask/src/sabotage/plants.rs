@@ -165,15 +165,22 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "sync-covers-who-came-late",
         file: "crates/lsm-wal/src/handle.rs",
-        find: "                self.synced.store(bytes, Ordering::Release);",
-        plant: "                self.synced.store(self.segment.len().max(bytes), Ordering::Release);",
+        find: "                handle.synced.store(bytes, Ordering::Release);",
+        plant: "                handle.synced.store(handle.segment.len().max(bytes), Ordering::Release);",
         caught_by: Shuttle("handle::shuttle_models"),
     },
     Plant {
         name: "failed-sync-forgotten-by-waiters",
         file: "crates/lsm-wal/src/handle.rs",
-        find: "            Err(error) => Err(self.failure.get_or_init(|| error).duplicate()),",
+        find: "            Err(error) => Err(handle.failure.get_or_init(|| error).duplicate()),",
         plant: "            Err(error) => Err(error),",
+        caught_by: Shuttle("handle::shuttle_models"),
+    },
+    Plant {
+        name: "end-of-a-sync-wakes-nobody",
+        file: "crates/lsm-wal/src/handle.rs",
+        find: "        drop(turns);\n        self.handle.turn_ended.notify_all();",
+        plant: "",
         caught_by: Shuttle("handle::shuttle_models"),
     },
     Plant {

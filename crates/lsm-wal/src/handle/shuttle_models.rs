@@ -103,7 +103,7 @@ fn an_old_log_is_retired(sync: Sync) {
     sync(&handle, Position(1)).unwrap();
     assert_eq!(new.durable.load(Ordering::SeqCst), 1);
     retiring.join().unwrap();
-    assert!(handle.sync.lock().predecessor.is_none(), "what was retired is let go");
+    assert!(handle.turn().before().predecessor.is_none(), "what was retired is let go");
 }
 
 #[test]
@@ -117,11 +117,11 @@ fn a_sync_that_acknowledges_what_came_while_it_ran_is_found() {
         if handle.synced() >= position.0 {
             return Ok(());
         }
-        let mut before = handle.sync.lock();
+        let mut turn = handle.turn();
         if handle.synced() >= position.0 {
             return Ok(());
         }
-        handle.settle(&mut before, || handle.segment.sync().map(|_| handle.segment.len()))
+        turn.settle(|| handle.segment.sync().map(|_| handle.segment.len()))
     }
     explore::finds("acknowledged", || commits_share_a_sync(sync));
 }
@@ -136,7 +136,7 @@ fn no_log_is_synced_before_the_one_before() {
 #[test]
 fn a_log_that_does_not_sync_the_one_before_is_found() {
     fn sync(handle: &WalHandle, _: Position) -> Result<()> {
-        let _turn = handle.sync.lock();
+        let _turn = handle.turn();
         let bytes = handle.segment.sync().map_err(|error| Error::io("sync", &handle.path, error))?;
         handle.synced.store(bytes, Ordering::Release);
         Ok(())
@@ -153,7 +153,7 @@ fn after_a_failed_sync_nobody_is_acknowledged() {
 #[test]
 fn a_failed_sync_that_is_tried_again_is_found() {
     fn sync(handle: &WalHandle, _: Position) -> Result<()> {
-        let _turn = handle.sync.lock();
+        let _turn = handle.turn();
         handle.segment.sync().map(drop).map_err(|error| Error::io("sync", &handle.path, error))
     }
     explore::finds("H2", || a_sync_fails(sync));
@@ -163,11 +163,11 @@ fn a_failed_sync_that_is_tried_again_is_found() {
 fn waiters_that_look_for_a_failure_only_before_they_wait_are_found() {
     fn sync(handle: &WalHandle, position: Position) -> Result<()> {
         handle.check()?;
-        let mut before = handle.sync.lock();
+        let mut turn = handle.turn();
         if handle.synced() >= position.0 {
             return Ok(());
         }
-        handle.settle(&mut before, || handle.segment.sync())
+        turn.settle(|| handle.segment.sync())
     }
     explore::finds("H2", || a_sync_fails(sync));
 }
