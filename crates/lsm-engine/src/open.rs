@@ -22,7 +22,7 @@ use crate::publish::Publisher;
 use crate::rate::RateLimiter;
 use crate::recover::Recovery;
 use crate::store::{Families, Store};
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{Mutex, Ordering};
 use crate::tables::Tables;
 use crate::view::View;
 use crate::{Error, Options, Result};
@@ -37,7 +37,7 @@ use lsm_wal::{Facts, ManifestFact, Origin, Predecessor, Wal, WalHandle, WalOptio
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{self, AtomicBool};
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Runtime;
 
@@ -54,7 +54,9 @@ const READ_ONLY_FAILURES_MAX: usize = 3;
 /// Memtable of a family that is only read.
 const READ_ONLY_MEMTABLE_BYTES: usize = 1 << 20;
 
-static STORES: AtomicU64 = AtomicU64::new(1);
+/// Numbers stores. Always the real thing: models run side by side in one process, and shuttle's atomics are cells that
+/// only one of them may touch.
+static STORES: atomic::AtomicU64 = atomic::AtomicU64::new(1);
 
 pub(crate) fn open(directory: &Path, options: Options) -> Result<Db> {
     check_options(&options)?;
