@@ -26,6 +26,7 @@ pub mod batch;
 pub mod checksum;
 pub mod coding;
 pub mod cursor;
+pub mod dead;
 pub mod error;
 pub mod filename;
 pub mod key;

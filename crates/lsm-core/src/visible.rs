@@ -9,8 +9,10 @@
 //!     behind the entries that made the current value.
 //! V2. Going backward, `inner` stands before all entries of the current key.
 //! V3. `coverage` is asked again only when a key lies outside of what the last answer holds for.
+//! V4. `run` holds dead keys without a live one between them, all passed by the move that is under way.
 
-use crate::key::{self, InternalKey, ParsedKey};
+use crate::dead::{DeadRun, DeadStretches};
+use crate::key::{self, InternalKey, ParsedKey, successor};
 use crate::operator;
 use crate::range_tombstone::{Coverage, TombstoneSource};
 use crate::{Cursor, Error, Kind, MergeOperator, Result, SeqNo, Slice};
@@ -30,6 +32,8 @@ pub struct Visibility {
     pub to: Option<Vec<u8>>,
     /// Joins merge operands; needed only if there are any.
     pub merge_operator: Option<Arc<dyn MergeOperator>>,
+    /// What earlier walks found dead, if somebody keeps that.
+    pub dead: Option<Arc<dyn DeadStretches>>,
 }
 
 /// Walks the live keys of `inner`, both ways.
@@ -44,6 +48,7 @@ pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
     value: Value,
     /// Merge operands of the current key, of a backward walk, oldest first.
     operands: Vec<Slice>,
+    run: DeadRun,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,7 @@ enum Value {
 impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     /// A cursor that is not valid until the first seek.
     pub fn new(inner: C, tombstones: T, visibility: Visibility) -> VisibleCursor<C, T> {
+        let run = DeadRun::new(visibility.dead.clone(), visibility.seq);
         VisibleCursor {
             inner,
             tombstones,
@@ -73,6 +79,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             key: Vec::new(),
             value: Value::None,
             operands: Vec::new(),
+            run,
         }
     }
 
@@ -227,10 +234,12 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     fn settle_forward(&mut self, mut skip: bool) -> Result<()> {
         self.direction = Direction::Forward;
         self.value = Value::None;
+        self.run.reset();
         let mut steps = 0;
         while self.inner.valid() {
             let entry = parse(self.inner.key())?;
             if self.visibility.to.as_deref().is_some_and(|to| to <= entry.user_key) {
+                self.run.end_before(|| entry.user_key.to_vec());
                 return Ok(());
             }
             let done = skip && entry.user_key == self.key;
@@ -251,18 +260,25 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             steps = 0;
             let (seq, kind) = (entry.seq, entry.kind);
             let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
-            if !deleted && kind == Kind::Value {
-                self.value = Value::Lent;
-                return Ok(());
+            if !deleted && matches!(kind, Kind::Value | Kind::Merge) {
+                self.run.end_before(|| entry.user_key.to_vec());
+                if kind == Kind::Value {
+                    self.value = Value::Lent;
+                    return Ok(());
+                }
+                self.key.clear();
+                self.key.extend_from_slice(entry.user_key);
+                return self.join_forward();
             }
             self.key.clear();
             self.key.extend_from_slice(entry.user_key);
             skip = true;
-            if !deleted && kind == Kind::Merge {
-                return self.join_forward();
+            match self.run.pass_forward(&self.key) {
+                None => self.inner.next()?,
+                Some(dead) => self.inner.seek(InternalKey::for_seek(&dead.end, SeqNo::MAX).as_bytes())?,
             }
-            self.inner.next()?;
         }
+        self.run.end_before(|| successor(&self.key));
         Ok(())
     }
 
@@ -310,10 +326,11 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     fn settle_backward(&mut self) -> Result<()> {
         self.direction = Direction::Backward;
         self.value = Value::None;
+        self.run.reset();
         while self.inner.valid() {
             let entry = parse(self.inner.key())?;
             if self.visibility.from.as_deref().is_some_and(|from| entry.user_key < from) {
-                return Ok(());
+                break;
             }
             self.key.clear();
             self.key.extend_from_slice(entry.user_key);
@@ -322,9 +339,16 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
                 return Err(error);
             }
             if self.valid() {
+                self.run.end_at(|| successor(&self.key));
                 return Ok(());
             }
+            if let Some(dead) = self.run.pass_backward(&self.key) {
+                // V2, of the first key of the stretch: it need not be in the store.
+                self.key = dead.start;
+                self.inner.seek_for_prev(InternalKey::for_seek(&self.key, SeqNo::MAX).as_bytes())?;
+            }
         }
+        self.run.end_at(|| self.key.clone());
         Ok(())
     }
 
@@ -420,6 +444,9 @@ mod tests {
     use crate::range_tombstone::{RangeTombstone, RangeTombstones};
     use quickcheck::{Arbitrary, Gen, quickcheck};
     use std::collections::BTreeMap;
+    use std::ops::Range;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Append;
 
@@ -494,7 +521,7 @@ mod tests {
             let (from, to) = (bounds.0.map(|key| vec![key % 12]), bounds.1.map(|key| vec![key % 12]));
             let mut state = state_at(&writes, visible);
             state.retain(|key, _| from.as_ref().is_none_or(|from| from <= key) && to.as_ref().is_none_or(|to| key < to));
-            let visibility = Visibility { seq: SeqNo::new(visible as u64), from, to, merge_operator: Some(Arc::new(Append)) };
+            let visibility = Visibility { seq: SeqNo::new(visible as u64), from, to, merge_operator: Some(Arc::new(Append)), dead: None };
             let mut cursor = cursor_at(&writes, visibility);
             let mut expected: Option<(Vec<u8>, Vec<u8>)>;
             let owned = |entry: Option<(&Vec<u8>, &Vec<u8>)>| entry.map(|(key, value)| (key.clone(), value.clone()));
@@ -524,6 +551,80 @@ mod tests {
             }
             true
         }
+    }
+
+    /// Keeps stretches in a list, and checks what it is told.
+    #[derive(Default)]
+    struct Kept {
+        stretches: Mutex<Vec<(Range<Vec<u8>>, SeqNo)>>,
+        /// The live keys of the reader that walks now.
+        live: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+        asked: AtomicUsize,
+    }
+
+    impl DeadStretches for Kept {
+        fn around(&self, user_key: &[u8], seq: SeqNo) -> Option<Range<Vec<u8>>> {
+            let stretches = self.stretches.lock().unwrap();
+            let known = stretches.iter().find(|(stretch, known)| stretch.contains(&user_key.to_vec()) && *known <= seq);
+            self.asked.fetch_add(usize::from(known.is_some()), Ordering::Relaxed);
+            known.map(|(stretch, _)| stretch.clone())
+        }
+
+        fn note(&self, stretch: Range<Vec<u8>>, seq: SeqNo) {
+            assert_eq!(self.live.lock().unwrap().range(stretch.clone()).next(), None, "D1: {stretch:?} is not dead");
+            let mut stretches = self.stretches.lock().unwrap();
+            stretches.retain(|(known, _)| known.start < stretch.start || stretch.end < known.end);
+            stretches.push((stretch, seq));
+        }
+    }
+
+    // Blocks of keys are put and deleted; after each one, walks begin anywhere.
+    #[test]
+    fn known_stretches_hide_nothing_that_is_live() {
+        fn holds(blocks: Vec<(bool, u8, u8)>, targets: Vec<(u8, bool)>) -> bool {
+            let kept = Arc::new(Kept::default());
+            let mut writes = Vec::new();
+            blocks.iter().take(16).all(|&(put, first, count)| {
+                for key in first..=first.saturating_add(count % 64) {
+                    writes.push(if put { Write::Put(key, count) } else { Write::Delete(key) });
+                    kept.stretches.lock().unwrap().retain(|(stretch, _)| !put || !stretch.contains(&vec![key]));
+                }
+                let state = state_at(&writes, writes.len());
+                kept.live.lock().unwrap().clone_from(&state);
+                targets.iter().all(|&(target, forward)| {
+                    let seq = SeqNo::new(writes.len() as u64);
+                    let visibility = Visibility { seq, dead: Some(Arc::clone(&kept) as _), ..Visibility::default() };
+                    let mut cursor = cursor_at(&writes, visibility);
+                    let target = vec![target];
+                    let expected = match forward {
+                        true => state.range(target.clone()..).next(),
+                        false => state.range(..=target.clone()).next_back(),
+                    };
+                    if forward {
+                        cursor.seek(&target).unwrap()
+                    } else {
+                        cursor.seek_for_prev(&target).unwrap()
+                    }
+                    cursor.valid().then(|| cursor.key()) == expected.map(|(key, _)| key.as_slice())
+                })
+            })
+        }
+        quickcheck::quickcheck(holds as fn(Vec<(bool, u8, u8)>, Vec<(u8, bool)>) -> bool);
+
+        let kept = Arc::new(Kept::default());
+        let mut writes: Vec<Write> = (0..250).map(|key| Write::Put(key, 0)).collect();
+        writes.extend((10..240).map(Write::Delete));
+        kept.live.lock().unwrap().clone_from(&state_at(&writes, writes.len()));
+        for _ in 0..2 {
+            let seq = SeqNo::new(writes.len() as u64);
+            let visibility = Visibility { seq, dead: Some(Arc::clone(&kept) as _), ..Visibility::default() };
+            let mut cursor = cursor_at(&writes, visibility);
+            cursor.seek(&[10]).unwrap();
+            assert_eq!(cursor.key(), [240]);
+            cursor.seek_for_prev(&[239]).unwrap();
+            assert_eq!(cursor.key(), [9]);
+        }
+        assert_eq!(kept.asked.load(Ordering::Relaxed), 3, "all but the first walk know the way");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::store::{Families, Store};
 use crate::view::View;
 use crate::{Durability, Error, ErrorKind, Result, WriteOptions};
 use lsm_core::batch::{Entry, Record};
-use lsm_core::{ColumnFamilyId, SeqNo, WriteBatch};
+use lsm_core::{ColumnFamilyId, Kind, SeqNo, WriteBatch};
 use lsm_memtable::{EntrySize, Memtable, Reservation};
 use lsm_wal::{Position, Wal, WalHandle};
 use std::sync::Arc;
@@ -208,6 +208,11 @@ impl Store {
             }
         };
         writer.next_seq = next_seq;
+        let last = SeqNo::new(next_seq.get() - 1);
+        for part in &parts {
+            let family = families.get(&part.family).expect("room was reserved in it");
+            family.dead.write(last, keys_brought_to_life(batch, part.family));
+        }
         Ok(Attempt::Staged(Staged { first, parts, log }))
     }
 
@@ -392,6 +397,11 @@ impl Staged {
             seq = seq.plus(1);
         }
     }
+}
+
+fn keys_brought_to_life(batch: &WriteBatch, family: ColumnFamilyId) -> impl Iterator<Item = &[u8]> {
+    let gives_life = move |entry: &Entry<'_>| entry.family == family && matches!(entry.kind, Kind::Value | Kind::Merge);
+    entries(batch).filter(gives_life).map(|entry| entry.key)
 }
 
 pub(crate) fn entries(batch: &WriteBatch) -> impl Iterator<Item = Entry<'_>> {

@@ -1,5 +1,6 @@
 //! One column family of an open store: its view, its options, and nothing else.
 
+use crate::dead::Stretches;
 use crate::options::WRITE_BUFFER_BYTES_MIN;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::view::View;
@@ -14,6 +15,8 @@ pub(crate) struct Family {
     pub(crate) view: ArcSwap<View>,
     /// Held while a view is replaced: rotation and background work both do that.
     updating: Mutex<()>,
+    /// What walks found dead; outlives the family with a walk that has it.
+    pub(crate) dead: Arc<Stretches>,
     merge_operator: OnceLock<Arc<dyn MergeOperator>>,
     write_buffer_bytes: AtomicUsize,
     dropped: AtomicBool,
@@ -28,6 +31,7 @@ impl Family {
             name,
             view: ArcSwap::from_pointee(view),
             updating: Mutex::new(()),
+            dead: Arc::new(Stretches::new()),
             merge_operator: OnceLock::new(),
             write_buffer_bytes: AtomicUsize::new(write_buffer_bytes),
             dropped: AtomicBool::new(false),

@@ -39,6 +39,7 @@ mod commit;
 mod compact;
 mod contain;
 mod db;
+mod dead;
 mod error;
 mod families;
 mod family;

@@ -7,6 +7,7 @@ use crate::scan::Source;
 use crate::store::Store;
 use crate::{Result, Slice, get};
 use lsm_core::SeqNo;
+use std::sync::Arc;
 
 /// Where a read call reads.
 pub(crate) struct Reader<'a> {
@@ -43,7 +44,10 @@ impl Reader<'_> {
         self.store.health.check_open()?;
         let view = self.family.view.load_full();
         let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
-        Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator() })
+        // As long as the memtable was not frozen before the number was read, the view holds all writes up to it.
+        let is_whole = self.seq.is_some() || Arc::ptr_eq(&view.active, &self.family.view.load().active);
+        let dead = is_whole.then(|| Arc::clone(&self.family.dead));
+        Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator(), dead })
     }
 }
 

@@ -3,10 +3,12 @@
 //! Both see one moment: they hold the view and the sequence number of their making, and with them every
 //! memtable and file that they may still read. They take no lock and stay readable when the store is closed.
 
+use crate::dead::Stretches;
 use crate::level::{RunCursor, RunTombstones};
 use crate::source_cursor::SourceCursor;
 use crate::view::{Level, View};
 use crate::{Error, Result, Slice};
+use lsm_core::dead::DeadStretches;
 use lsm_core::merge::MergeCursor;
 use lsm_core::range_tombstone::TombstoneSource;
 use lsm_core::visible::{Visibility, VisibleCursor};
@@ -21,6 +23,8 @@ pub(crate) struct Source {
     pub(crate) view: Arc<View>,
     pub(crate) seq: SeqNo,
     pub(crate) merge_operator: Option<Arc<dyn MergeOperator>>,
+    /// What is known to be dead, unless the view lacks writes that `seq` shows (W1).
+    pub(crate) dead: Option<Arc<Stretches>>,
 }
 
 impl Source {
@@ -39,7 +43,9 @@ impl Source {
             cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(&run)))));
             tombstones.push(Box::new(RunTombstones::new(run)));
         }
-        let visibility = Visibility { seq: self.seq, from, to, merge_operator: self.merge_operator.clone() };
+        let merge_operator = self.merge_operator.clone();
+        let dead = self.dead.clone().map(|dead| dead as Arc<dyn DeadStretches>);
+        let visibility = Visibility { seq: self.seq, from, to, merge_operator, dead };
         VisibleCursor::new(MergeCursor::new(cursors), tombstones, visibility)
     }
 

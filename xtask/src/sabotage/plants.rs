@@ -359,4 +359,25 @@ pub(crate) const PLANTS: &[Plant] = &[
         plant: "if unmask(stored_crc) != actual_crc && covered.is_empty() {",
         caught_by: Lane("damage"),
     },
+    Plant {
+        name: "dead-stretch-outlives-a-put",
+        file: "crates/lsm-engine/src/dead.rs",
+        find: "        keys.for_each(|key| split(&mut kept, key));\n",
+        plant: "        let _ = (keys, split as fn(&mut Kept, &[u8]));\n",
+        caught_by: Test("-p lsm-engine --test queues walks_over_blocks"),
+    },
+    Plant {
+        name: "dead-stretch-shown-to-an-earlier-reader",
+        file: "crates/lsm-engine/src/dead.rs",
+        find: "(user_key < stretch.end.as_slice() && stretch.seq <= seq)",
+        plant: "(user_key < stretch.end.as_slice() && stretch.seq >= SeqNo::ZERO.min(seq))",
+        caught_by: Test("-p lsm-engine --test queues walks_over_blocks"),
+    },
+    Plant {
+        name: "late-dead-stretch-is-kept",
+        file: "crates/lsm-engine/src/dead.rs",
+        find: "        if is_late() {\n            kept.remove(&start); // K1\n",
+        plant: "        if kept.is_empty() {\n            kept.remove(&start);\n",
+        caught_by: Shuttle("a_stretch_does_not_hide"),
+    },
 ];
