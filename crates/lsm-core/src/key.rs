@@ -299,6 +299,19 @@ pub fn successor(key: &[u8]) -> Vec<u8> {
     next
 }
 
+/// The first eight bytes, zeros for missing ones, as a number: where two of them differ, the keys order as they do.
+#[inline]
+pub fn leading_bytes(user_key: &[u8]) -> u64 {
+    match user_key.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            let mut padded = [0; 8];
+            padded[..user_key.len()].copy_from_slice(user_key);
+            u64::from_be_bytes(padded)
+        }
+    }
+}
+
 /// The shortest user key behind every key that starts with `prefix`, or `None` when there is none
 /// (a prefix of nothing but 0xff bytes, or an empty one).
 pub fn prefix_successor(prefix: &[u8]) -> Option<Vec<u8>> {
@@ -311,6 +324,13 @@ pub fn prefix_successor(prefix: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    quickcheck::quickcheck! {
+        fn leading_bytes_never_contradict_the_keys(a: Vec<u8>, b: Vec<u8>) -> bool {
+            let (a, b) = ([b"long".as_slice(), &a].concat(), [b"long".as_slice(), &b].concat());
+            leading_bytes(&a) == leading_bytes(&b) || (leading_bytes(&a) < leading_bytes(&b)) == (a < b)
+        }
+    }
 
     #[test]
     fn newer_writes_of_a_key_come_first() {

@@ -11,7 +11,7 @@
 //! M3. Children do not share internal keys, since a sequence number is given once. A damaged store may
 //!     break this; such an entry is then met once per child, and nothing else happens.
 
-use crate::key::{self, TRAILER_BYTES};
+use crate::key::{compare, leading_bytes, user_key};
 use crate::{Cursor, Result, Slice};
 use std::cmp::Ordering;
 
@@ -21,6 +21,8 @@ use std::cmp::Ordering;
 pub struct MergeCursor<C: Cursor = Box<dyn Cursor>> {
     children: Vec<C>,
     heap: Vec<Slot>,
+    /// The child that the heap has on top, if there is one: every call asks for it.
+    top: usize,
     direction: Direction,
 }
 
@@ -40,7 +42,7 @@ impl<C: Cursor> MergeCursor<C> {
     /// Merges `children`, which may be few, many or none.
     pub fn new(children: Vec<C>) -> MergeCursor<C> {
         let heap = Vec::with_capacity(children.len());
-        MergeCursor { children, heap, direction: Direction::Forward }
+        MergeCursor { children, heap, top: 0, direction: Direction::Forward }
     }
 
     /// Moves every child with `seek`, then takes the first in `direction`.
@@ -56,20 +58,20 @@ impl<C: Cursor> MergeCursor<C> {
         self.heap.clear();
         for (child, cursor) in self.children.iter().enumerate() {
             if cursor.valid() {
-                self.heap.push(Slot { prefix: prefix(cursor.key()), child });
+                self.heap.push(Slot { prefix: leading_bytes(user_key(cursor.key())), child });
             }
         }
         for position in (0..self.heap.len() / 2).rev() {
             self.sift_down(position);
         }
+        self.top = self.heap.first().map_or(0, |slot| slot.child);
     }
 
     fn step(&mut self, direction: Direction) -> Result<()> {
         if self.direction != direction {
             self.turn(direction)?;
         }
-        let top = self.heap[0].child;
-        let cursor = &mut self.children[top];
+        let cursor = &mut self.children[self.top];
         let moved = match direction {
             Direction::Forward => cursor.next(),
             Direction::Backward => cursor.prev(),
@@ -78,18 +80,21 @@ impl<C: Cursor> MergeCursor<C> {
             self.heap.clear();
             return Err(error);
         }
-        if cursor.valid() {
-            self.heap[0].prefix = prefix(cursor.key());
-        } else {
+        if !cursor.valid() {
             self.heap.swap_remove(0);
+        } else if self.heap.len() > 1 {
+            self.heap[0].prefix = leading_bytes(user_key(cursor.key()));
+        } else {
+            return Ok(());
         }
         self.sift_down(0);
+        self.top = self.heap.first().map_or(0, |slot| slot.child);
         Ok(())
     }
 
     /// Brings all children but the top to the other side of the current key (M1).
     fn turn(&mut self, direction: Direction) -> Result<()> {
-        let top = self.heap[0].child;
+        let top = self.top;
         let current = self.children[top].key().to_vec();
         self.heap.clear();
         self.direction = direction;
@@ -123,31 +128,19 @@ impl<C: Cursor> MergeCursor<C> {
     /// Whether the heap's slot `a` comes before slot `b` in the present direction.
     fn before(&self, a: usize, b: usize) -> bool {
         let (a, b) = (self.heap[a], self.heap[b]);
-        let order = a
-            .prefix
-            .cmp(&b.prefix)
-            .then_with(|| key::compare(self.children[a.child].key(), self.children[b.child].key()));
+        let order =
+            a.prefix.cmp(&b.prefix).then_with(|| compare(self.children[a.child].key(), self.children[b.child].key()));
         match self.direction {
             Direction::Forward => order == Ordering::Less,
             Direction::Backward => order == Ordering::Greater,
         }
     }
 
-    #[expect(clippy::expect_used, reason = "C2: a call on a cursor that is not valid is a defect")]
+    #[inline]
     fn top(&self) -> &C {
-        &self.children[self.heap.first().expect("C2: the cursor is valid").child]
+        assert!(!self.heap.is_empty(), "C2: the cursor is valid");
+        &self.children[self.top]
     }
-}
-
-/// The first eight bytes of the user key as a number that orders like them.
-fn prefix(internal_key: &[u8]) -> u64 {
-    if let Some((head, _)) = internal_key[..internal_key.len() - TRAILER_BYTES].split_first_chunk::<8>() {
-        return u64::from_be_bytes(*head);
-    }
-    let user_key = key::user_key(internal_key);
-    let mut head = [0; 8];
-    head[..user_key.len()].copy_from_slice(user_key);
-    u64::from_be_bytes(head)
 }
 
 impl<C: Cursor> Cursor for MergeCursor<C> {
@@ -175,14 +168,17 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         self.step(Direction::Backward)
     }
 
+    #[inline]
     fn valid(&self) -> bool {
         !self.heap.is_empty()
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
         self.top().key()
     }
 
+    #[inline]
     fn value(&self) -> &[u8] {
         self.top().value()
     }

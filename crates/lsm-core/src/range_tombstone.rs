@@ -18,7 +18,7 @@
 //! T3. An entry with sequence number q is deleted by a tombstone with sequence number t iff q < t.
 
 use crate::Result;
-use crate::key::SeqNo;
+use crate::key::{SeqNo, leading_bytes};
 
 /// One deleted range.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -165,18 +165,20 @@ impl RangeTombstones {
 }
 
 /// The newest tombstone over a key, and the range of keys around it for which the answer is the same.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Coverage {
     /// Sequence number of the newest visible tombstone; zero when there is none (T3).
     seq: SeqNo,
     from: Option<Vec<u8>>,
     to: Option<Vec<u8>>,
+    /// The leading bytes of `from` and `to`, which decide for nearly all keys.
+    leading: (u64, u64),
 }
 
 impl Coverage {
     /// No tombstone, anywhere.
     pub fn none() -> Coverage {
-        Coverage::default()
+        Coverage { seq: SeqNo::ZERO, from: None, to: None, leading: (0, u64::MAX) }
     }
 
     /// Whether an entry of a covered key with sequence number `seq` is deleted (T3).
@@ -200,7 +202,13 @@ impl Coverage {
     }
 
     /// Whether the answer is that for `user_key` too.
+    #[inline]
     pub fn holds_for(&self, user_key: &[u8]) -> bool {
+        let leading = leading_bytes(user_key);
+        (self.leading.0 < leading && leading < self.leading.1) || self.holds_in_full(user_key)
+    }
+
+    fn holds_in_full(&self, user_key: &[u8]) -> bool {
         self.from.as_deref().is_none_or(|from| from <= user_key) && self.to.as_deref().is_none_or(|to| user_key < to)
     }
 
@@ -213,6 +221,7 @@ impl Coverage {
     pub fn narrow_from(&mut self, from: &[u8]) {
         if self.from.as_deref().is_none_or(|present| present < from) {
             self.from = Some(from.to_vec());
+            self.leading.0 = leading_bytes(from);
         }
     }
 
@@ -220,6 +229,7 @@ impl Coverage {
     pub fn narrow_to(&mut self, to: &[u8]) {
         if self.to.as_deref().is_none_or(|present| to < present) {
             self.to = Some(to.to_vec());
+            self.leading.1 = leading_bytes(to);
         }
     }
 }

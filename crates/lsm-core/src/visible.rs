@@ -18,6 +18,10 @@ use crate::range_tombstone::{Coverage, TombstoneSource};
 use crate::{Cursor, Error, Kind, MergeOperator, Result, SeqNo, Slice};
 use std::sync::Arc;
 
+/// A longer value is lent from its block or memtable by who walks backward, a shorter one is copied: that costs less than
+/// to count who has the block.
+const COPIED_BYTES_MAX: usize = 1 << 10;
+
 /// After this many entries of one key were stepped over, seek instead: a hot key may have thousands.
 const STEPS_BEFORE_SEEK: usize = 8;
 
@@ -46,6 +50,7 @@ pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
     /// The current user key, or the last one that was stepped over.
     key: Vec<u8>,
     value: Value,
+    copied: Vec<u8>,
     /// Merge operands of the current key, of a backward walk, oldest first.
     operands: Vec<Slice>,
     run: DeadRun,
@@ -62,6 +67,8 @@ enum Value {
     None,
     /// `inner` stands on it.
     Lent,
+    /// In `copied`.
+    Copied,
     /// A merge result, or a value that `inner` has left.
     Owned(Slice),
 }
@@ -78,6 +85,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             direction: Direction::Forward,
             key: Vec::new(),
             value: Value::None,
+            copied: Vec::new(),
             operands: Vec::new(),
             run,
         }
@@ -200,7 +208,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         match self.value {
             Value::None => panic!("C2: the cursor is valid"),
             Value::Lent => key::user_key(self.inner.key()),
-            Value::Owned(_) => &self.key,
+            Value::Copied | Value::Owned(_) => &self.key,
         }
     }
 
@@ -213,6 +221,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         match &self.value {
             Value::None => panic!("C2: the cursor is valid"),
             Value::Lent => self.inner.value(),
+            Value::Copied => &self.copied,
             Value::Owned(value) => value,
         }
     }
@@ -226,6 +235,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         match &self.value {
             Value::None => panic!("C2: the cursor is valid"),
             Value::Lent => self.inner.value_slice(),
+            Value::Copied => Slice::copy_from(&self.copied),
             Value::Owned(value) => value.clone(),
         }
     }
@@ -242,7 +252,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
                 self.run.end_before(|| entry.user_key.to_vec());
                 return Ok(());
             }
-            let done = skip && entry.user_key == self.key;
+            let done = skip && is_same(entry.user_key, &self.key);
             if done || entry.seq > self.visibility.seq {
                 steps += 1;
                 if steps <= STEPS_BEFORE_SEEK {
@@ -288,7 +298,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         let mut base = None;
         while self.inner.valid() {
             let entry = parse(self.inner.key())?;
-            if entry.user_key != self.key {
+            if !is_same(entry.user_key, &self.key) {
                 break;
             }
             let (seq, kind) = (entry.seq, entry.kind);
@@ -359,7 +369,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         let mut steps = 0;
         while self.inner.valid() {
             let entry = parse(self.inner.key())?;
-            if entry.user_key != self.key {
+            if !is_same(entry.user_key, &self.key) {
                 break;
             }
             if entry.seq > self.visibility.seq {
@@ -378,7 +388,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             match kind {
                 Kind::Merge if !deleted => self.operands.push(self.inner.value_slice()),
                 Kind::Value if !deleted => {
-                    self.value = Value::Owned(self.inner.value_slice());
+                    self.keep_value();
                     self.operands.clear();
                 }
                 _ => {
@@ -391,6 +401,19 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         Ok(())
     }
 
+    /// Keeps the value on which `inner` stands, for it goes on.
+    #[inline]
+    fn keep_value(&mut self) {
+        let value = self.inner.value();
+        if value.len() > COPIED_BYTES_MAX {
+            self.value = Value::Owned(self.inner.value_slice());
+            return;
+        }
+        self.copied.clear();
+        self.copied.extend_from_slice(value);
+        self.value = Value::Copied;
+    }
+
     /// Joins the operands with the value below them, if there are any.
     fn join_backward(&mut self) -> Result<()> {
         if self.operands.is_empty() {
@@ -399,6 +422,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         self.operands.reverse();
         let base = match &self.value {
             Value::Owned(base) => Some(&**base),
+            Value::Copied => Some(self.copied.as_slice()),
             Value::Lent | Value::None => None,
         };
         let operator = self.visibility.merge_operator.as_deref();
@@ -412,6 +436,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
 /// Whether a range tombstone deletes version `seq` of `user_key` (V3).
 ///
 /// A function of the fields it needs: the key is borrowed from the cursor beside them.
+#[inline]
 fn covered(
     tombstones: &mut impl TombstoneSource,
     coverage: &mut Option<Coverage>,
@@ -422,14 +447,19 @@ fn covered(
     if let Some(coverage) = coverage.as_ref().filter(|coverage| coverage.holds_for(user_key)) {
         return Ok(coverage.deletes(seq));
     }
-    let mut fresh = Coverage::none();
     *coverage = None;
+    let mut fresh = Coverage::none();
     tombstones.coverage(user_key, visibility.seq, &mut fresh)?;
-    let deletes = fresh.deletes(seq);
-    *coverage = Some(fresh);
-    Ok(deletes)
+    Ok(coverage.insert(fresh).deletes(seq))
 }
 
+/// Whether two neighbours are versions of one key. Those of two keys mostly differ in the last byte.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    a.last() == b.last() && a == b
+}
+
+#[inline]
 fn parse(internal_key: &[u8]) -> Result<ParsedKey<'_>> {
     ParsedKey::parse(internal_key).ok_or_else(|| {
         let kind = internal_key.len().checked_sub(key::TRAILER_BYTES).map_or(0xff, |split| internal_key[split]);

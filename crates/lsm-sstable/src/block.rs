@@ -302,19 +302,6 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The first eight bytes as a number that orders as they do, unless they differ in zeros at the end alone.
-#[inline]
-pub(crate) fn prefix_of(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            u64::from_be_bytes(padded)
-        }
-    }
-}
-
 /// How many bytes `a` and `b` begin with in common.
 #[inline]
 pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {

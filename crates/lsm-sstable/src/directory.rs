@@ -15,9 +15,9 @@
 use std::cmp::Ordering;
 
 use lsm_core::Result;
-use lsm_core::key::{TRAILER_BYTES, trailer};
+use lsm_core::key::{TRAILER_BYTES, leading_bytes, trailer};
 
-use crate::block::{Block, Entry, common_prefix, damaged_entry, prefix_of};
+use crate::block::{Block, Entry, common_prefix, damaged_entry};
 use crate::block_search::Search;
 
 /// Bytes of a key in a word.
@@ -48,7 +48,7 @@ impl Directory {
         let mut words: Vec<u64> = Vec::new();
         let add = |offset: usize, key: &[u8], _: Entry<'_>| {
             let rest = user_part(key).and_then(|user_key| user_key.get(common..));
-            let word = prefix_of(rest.ok_or_else(|| damaged_entry(offset))?) & !OFFSETS | offset as u64;
+            let word = leading_bytes(rest.ok_or_else(|| damaged_entry(offset))?) & !OFFSETS | offset as u64;
             if words.last().is_some_and(|&before| before >= word) {
                 return Err(damaged_entry(offset)); // N2
             }
@@ -57,7 +57,7 @@ impl Directory {
         };
         block.walk(0, add).ok()?;
         let (first, more) = first[..common].split_at(common.min(size_of::<u64>()));
-        Some(Directory { first: prefix_of(first), more: more.into(), common, words: words.into() })
+        Some(Directory { first: leading_bytes(first), more: more.into(), common, words: words.into() })
     }
 
     /// The newest entry of `target` with a trailer up to `newest`; `None` where only a walk from a restart point can
@@ -93,7 +93,7 @@ impl Directory {
     /// the first word at or behind it.
     #[inline]
     fn first_of(&self, rest: &[u8]) -> (u64, usize) {
-        let prefix = prefix_of(rest) & !OFFSETS;
+        let prefix = leading_bytes(rest) & !OFFSETS;
         (prefix, self.words.partition_point(|&word| word < prefix))
     }
 
@@ -116,7 +116,7 @@ impl Directory {
     fn compare_common(&self, target: &[u8]) -> Ordering {
         let own = &target[..target.len().min(self.common)];
         let (first, more) = own.split_at(own.len().min(size_of::<u64>()));
-        let by_bytes = prefix_of(first).cmp(&self.first).then_with(|| more.cmp(&self.more));
+        let by_bytes = leading_bytes(first).cmp(&self.first).then_with(|| more.cmp(&self.more));
         by_bytes.then(own.len().cmp(&self.common))
     }
 

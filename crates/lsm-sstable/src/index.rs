@@ -15,10 +15,10 @@
 use std::cmp::Ordering;
 
 use lsm_core::coding::Decoder;
-use lsm_core::key::{TRAILER_BYTES, trailer, user_key};
+use lsm_core::key::{TRAILER_BYTES, leading_bytes, trailer, user_key};
 use lsm_core::{Error, Result};
 
-use crate::block::{Block, KeyBudget, common_prefix, damaged_entry, prefix_of};
+use crate::block::{Block, KeyBudget, common_prefix, damaged_entry};
 use crate::handle::BlockHandle;
 
 /// How the entries of an index block are laid out.
@@ -98,7 +98,7 @@ impl Index {
             // Sorted, so what the first and the last share, all share.
             self.shared = common_prefix(self.key(0), self.key(len - 1));
         }
-        self.prefixes = (0..len).map(|block| prefix_of(&self.key(block)[self.shared..])).collect();
+        self.prefixes = (0..len).map(|block| leading_bytes(&self.key(block)[self.shared..])).collect();
         self.keys.shrink_to_fit();
         self.key_ends.shrink_to_fit();
         self.trailers.shrink_to_fit();
@@ -151,7 +151,7 @@ impl Index {
                 Ordering::Equal => {}
             }
         }
-        let prefix = prefix_of(&key[self.shared..]);
+        let prefix = leading_bytes(&key[self.shared..]);
         let low = self.prefixes.partition_point(|&own| own < prefix);
         let equal = self.prefixes[low..].partition_point(|&own| own == prefix);
         let (mut low, mut high) = (low, low + equal);

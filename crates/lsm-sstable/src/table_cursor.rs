@@ -41,13 +41,16 @@ pub struct TableCursor {
     /// The data block in `entries`, or `usize::MAX` before the first one is loaded.
     number: usize,
     entries: BlockCursor,
-    /// The key with the sequence number of an ingested file.
+    /// The sequence number of an ingested file, here too since every step asks.
+    global_seq: Option<SeqNo>,
+    /// The key with that number.
     patched: Vec<u8>,
 }
 
 impl TableCursor {
     pub(crate) fn new(table: Arc<Table>, options: ReadOptions) -> TableCursor {
         TableCursor {
+            global_seq: table.global_seq,
             table,
             options,
             window: Window::new(options.readahead),
@@ -102,7 +105,7 @@ impl TableCursor {
     /// Puts the key of the current entry together as the caller sees it.
     #[inline]
     fn show(&mut self) {
-        if let Some(seq) = self.table.global_seq.filter(|_| self.entries.valid()) {
+        if let Some(seq) = self.global_seq.filter(|_| self.entries.valid()) {
             Table::patched(seq, self.entries.key(), &mut self.patched);
         }
     }
@@ -140,7 +143,7 @@ impl Cursor for TableCursor {
     }
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
-        if self.table.global_seq.is_none() {
+        if self.global_seq.is_none() {
             return self.seek_stored(target);
         }
         // In an ingested file, each user key has one entry, stored with another sequence number.
@@ -201,7 +204,7 @@ impl Cursor for TableCursor {
 
     #[inline]
     fn key(&self) -> &[u8] {
-        match self.table.global_seq {
+        match self.global_seq {
             None => self.entries.key(),
             Some(_) => &self.patched,
         }
