@@ -9,6 +9,7 @@ mod kill;
 mod locks;
 mod model;
 mod power;
+mod syscalls;
 
 use crate::lane::Lane;
 
@@ -24,5 +25,6 @@ pub(crate) fn all() -> Vec<Box<dyn Lane>> {
         Box::new(power::Power),
         Box::new(full::Full),
         Box::new(locks::Locks),
+        Box::new(syscalls::Syscalls),
     ]
 }

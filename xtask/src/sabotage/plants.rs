@@ -99,6 +99,20 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Test("-p lsm-fs --lib"),
     },
     Plant {
+        name: "system-says-no-to-a-sync-of-the-directory",
+        file: "crates/lsm-fs/src/os.rs",
+        find: "open(path)?.sync_all()",
+        plant: "open(path)?.sync_all().or(Ok(()))",
+        caught_by: Lane("syscalls"),
+    },
+    Plant {
+        name: "system-says-no-to-a-sync-of-a-file",
+        file: "crates/lsm-fs/src/os.rs",
+        find: "self.latch.run(|| self.file.sync_data())",
+        plant: "self.latch.run(|| self.file.sync_data().or(Ok(())))",
+        caught_by: Lane("syscalls"),
+    },
+    Plant {
         name: "refused-write-inserted",
         file: "crates/lsm-engine/src/commit.rs",
         find: "        if delivered.is_ok() {",

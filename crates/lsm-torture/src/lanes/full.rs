@@ -115,25 +115,19 @@ fn disk(at: &Path, ledger: &mut Ledger, choices: &mut Choices) -> Result<()> {
     }
     child.kill(ledger)?;
     mount.resize(64 << 20)?;
-    reopen(&dir, ledger)
+    ledger.reopen(&dir, Promise::Acknowledged)
 }
 
 /// Runs the process under a limit of the shell until it has written enough or fails for good.
 fn limited(at: &Path, ledger: &mut Ledger, limits: &str) -> Result<()> {
     let dir = at.join("db");
-    let start = Start { limits: Some(limits), batches: Some(400), ..Start::default() };
+    let shell = ["sh", "-c", &format!("{limits}; exec \"$0\" \"$@\"")].map(str::to_owned);
+    let start = Start { under: &shell, batches: Some(400), ..Start::default() };
     let mut child = Child::start(&dir, ledger, &start)?;
     let threads = ledger.plan().threads();
     // A store that cannot even be opened is an end, too.
     let _ = child.hear(ledger, PATIENCE, |ledger, _| ledger.counts.done == threads);
     ensure!(!child.panicked(), "{limits}: the process panicked{}", child.complaint());
     let _ = child.kill(ledger);
-    reopen(&dir, ledger).context(limits.to_owned())
-}
-
-fn reopen(dir: &Path, ledger: &mut Ledger) -> Result<()> {
-    let db = ledger.plan().options().open(dir).context("reopen")?;
-    ledger.check(&db, Promise::Acknowledged)?;
-    db.verify().context("verify")?;
-    db.close().context("close")
+    ledger.reopen(&dir, Promise::Acknowledged).context(limits.to_owned())
 }

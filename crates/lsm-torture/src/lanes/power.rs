@@ -122,18 +122,13 @@ fn states(disk: &Disk, directory: &Path, moments: Vec<Moment>, choices: &mut Cho
         }
         let unsynced = durable.cut(cut, &mut of_step, &image)?;
         let mounted = Mount::ext4(&image, &at).context("ext4 does not come back")?;
-        reopen(&mounted.at().join("db"), &mut moment.ledger)
+        moment
+            .ledger
+            .reopen(&mounted.at().join("db"), Promise::Synced)
             .with_context(|| format!("cut after {cut} events, {unsynced} sectors since the last flush"))?;
         steps.count("sectors that could be lost", unsynced);
         steps.count("acknowledged batches lost that were not synced", moment.ledger.missing());
         steps.case();
     }
     Ok(())
-}
-
-fn reopen(dir: &Path, ledger: &mut Ledger) -> Result<()> {
-    let db = ledger.plan().options().open(dir).context("open")?;
-    ledger.check(&db, Promise::Synced)?;
-    db.verify().context("verify")?;
-    db.close().context("close")
 }

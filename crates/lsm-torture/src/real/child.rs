@@ -27,8 +27,8 @@ pub(crate) struct Child {
 /// How a process is to be started.
 #[derive(Default)]
 pub(crate) struct Start<'a> {
-    /// Commands of the shell that come first, such as limits, or none.
-    pub(crate) limits: Option<&'a str>,
+    /// A program that becomes the process, with its arguments, or none: a shell that sets limits, a tracer.
+    pub(crate) under: &'a [String],
     /// Batches of each thread.
     pub(crate) batches: Option<u64>,
     /// One batch in so many asks for a sync.
@@ -39,13 +39,13 @@ impl Child {
     /// Starts a process that writes into `dir` on behalf of `ledger`.
     pub(crate) fn start(dir: &Path, ledger: &Ledger, start: &Start<'_>) -> Result<Child> {
         let program = std::env::current_exe()?;
-        let mut command = match start.limits {
-            Some(limits) => {
-                let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(program);
-                shell
+        let mut command = match start.under {
+            [outer, arguments @ ..] => {
+                let mut command = Command::new(outer);
+                command.args(arguments).arg(program);
+                command
             }
-            None => Command::new(program),
+            [] => Command::new(program),
         };
         let from: Vec<String> = ledger.first_numbers().map(|number| number.to_string()).collect();
         command.args(["write", "--seed", &ledger.plan().seed.to_string(), "--from", &from.join(","), "--dir"]).arg(dir);

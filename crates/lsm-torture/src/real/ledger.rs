@@ -6,11 +6,13 @@
 //!     promised; both families alike; the content what these batches make in their order.
 //! L2. If a batch is there, so is everything that was acknowledged to anyone before it began: across threads,
 //!     too, what survives is a prefix.
-//! L3. Once a thread was told that the store is read-only, nothing that it writes is acknowledged.
+//! L3. Once a thread was told that the store is read-only, nothing that it writes is acknowledged before the store is
+//!     opened anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lsm_engine::{Db, Iter};
 
 use super::script::{self, FAMILY_BYTES, OTHER, Plan};
@@ -55,6 +57,9 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     pub(crate) failed: u64,
     pub(crate) done: usize,
+    /// Processes whose store was read-only when all threads were done.
+    pub(crate) ended_read_only: usize,
+    pub(crate) ended: usize,
 }
 
 /// One family's content, markers apart.
@@ -88,7 +93,7 @@ impl Ledger {
             thread.heard = thread.heard.max(number);
         }
         match kind {
-            Kind::Opened => {}
+            Kind::Opened => self.threads.iter_mut().for_each(|thread| thread.latched = None),
             Kind::Acknowledged => {
                 // What was submitted earlier may have been acknowledged before.
                 let earlier = if self.plan.submits[index] { PENDING_MAX as u64 } else { 0 };
@@ -110,6 +115,10 @@ impl Ledger {
                 }
             }
             Kind::Done => self.counts.done += 1,
+            Kind::Ended => {
+                self.counts.ended += 1;
+                self.counts.ended_read_only += usize::from(number != 0);
+            }
         }
         Ok(())
     }
@@ -117,6 +126,14 @@ impl Ledger {
     /// Acknowledged batches beyond those that the last check found.
     pub(crate) fn missing(&self) -> u64 {
         self.threads.iter().map(|thread| thread.acknowledged.saturating_sub(thread.applied)).sum()
+    }
+
+    /// Opens the store in `dir`, compares it with what it must hold, verifies it, and closes it.
+    pub(crate) fn reopen(&mut self, dir: &Path, promise: Promise) -> Result<()> {
+        let db = self.plan.options().open(dir).context("reopen")?;
+        self.check(&db, promise)?;
+        db.verify().context("verify")?;
+        db.close().context("close")
     }
 
     /// Compares the store with what it must hold (L1, L2).

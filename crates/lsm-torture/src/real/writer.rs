@@ -54,10 +54,20 @@ pub(crate) enum Kind {
     Latched = 6,
     /// A thread has written all it was told to.
     Done = 7,
+    /// All threads have, and the background is at rest; the number is 1 if the store is read-only.
+    Ended = 8,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Opened, Kind::Acknowledged, Kind::Synced, Kind::Refused, Kind::Failed, Kind::Latched, Kind::Done];
+const KINDS: [Kind; 8] = [
+    Kind::Opened,
+    Kind::Acknowledged,
+    Kind::Synced,
+    Kind::Refused,
+    Kind::Failed,
+    Kind::Latched,
+    Kind::Done,
+    Kind::Ended,
+];
 
 /// One line of what the parent hears.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +129,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("a panic ends the process"))
     })?;
+    // Where a failure keeps the background from coming to rest, this says so and does not wait.
+    let _ = shared.db.wait_for_compactions();
+    let read_only = shared.db.stats().failure.is_some();
+    shared.tell(Kind::Ended, 0, u64::from(read_only))?;
     loop {
         std::thread::park();
     }
