@@ -10,6 +10,7 @@ mod locks;
 mod model;
 mod power;
 mod syscalls;
+mod writeback;
 
 use crate::lane::Lane;
 
@@ -26,5 +27,6 @@ pub(crate) fn all() -> Vec<Box<dyn Lane>> {
         Box::new(full::Full),
         Box::new(locks::Locks),
         Box::new(syscalls::Syscalls),
+        Box::new(writeback::Writeback),
     ]
 }

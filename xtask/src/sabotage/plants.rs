@@ -113,6 +113,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Lane("syscalls"),
     },
     Plant {
+        name: "failed-sync-of-the-disk-tried-again",
+        file: "crates/lsm-fs/src/map.rs",
+        find: "self.sync.sync(self.len(), || self.deliver(), || self.file.sync_data())",
+        plant: "self.sync.sync(self.len(), || self.deliver(), || self.file.sync_data().or_else(|_| self.file.sync_data()))",
+        caught_by: Lane("writeback"),
+    },
+    Plant {
         name: "refused-write-inserted",
         file: "crates/lsm-engine/src/commit.rs",
         find: "        if delivered.is_ok() {",

@@ -54,9 +54,7 @@ impl Lane for Power {
     }
 
     fn unavailable(&self) -> Option<String> {
-        let missing = || ["mkfs.ext4", "losetup"].into_iter().find(|tool| !tools::is_there(tool));
-        let missing = missing().map(|tool| format!("{tool} is not installed"));
-        ground::why_not().or(missing).or_else(disk::why_not)
+        ground::why_not().or_else(tools::why_no_ext4).or_else(disk::why_not)
     }
 
     fn patience(&self) -> Duration {

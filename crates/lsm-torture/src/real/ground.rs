@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::tools::call;
+use super::tools::{call, run};
 
 /// Set in a process that has its own mount namespace.
 const PRIVATE: &str = "LSM_TORTURE_PRIVATE_MOUNTS";
@@ -77,10 +77,34 @@ impl Mount {
         &self.at
     }
 
+    /// Lets the loop device ask for one page at a time: of a larger write that its file took in part, it says that it was
+    /// taken whole.
+    pub(crate) fn write_page_by_page(&self) -> Result<PageByPage> {
+        let device = call("findmnt", [OsStr::new("--noheadings"), "--output=SOURCE".as_ref(), self.at.as_os_str()])?;
+        let name = Path::new(&device).file_name().context("a mount without a device")?;
+        let limit = Path::new("/sys/block").join(name).join("queue/max_sectors_kb");
+        let before = std::fs::read_to_string(&limit).with_context(|| limit.display().to_string())?;
+        std::fs::write(&limit, "4").with_context(|| limit.display().to_string())?;
+        Ok(PageByPage { limit, before })
+    }
+
     /// Changes the room of a file system in memory.
     pub(crate) fn resize(&self, bytes: u64) -> Result<()> {
         let options = format!("remount,size={bytes}");
         call("mount", [OsStr::new("-o"), options.as_ref(), self.at.as_os_str()]).map(drop)
+    }
+}
+
+/// A loop device that writes one page at a time, until this is dropped.
+pub(crate) struct PageByPage {
+    limit: PathBuf,
+    before: String,
+}
+
+impl Drop for PageByPage {
+    fn drop(&mut self) {
+        // The device outlives its file, and only gets slower.
+        let _ = std::fs::write(&self.limit, &self.before);
     }
 }
 
@@ -90,7 +114,8 @@ pub(crate) fn make_ext4(image: &Path, bytes: u64) -> Result<()> {
     let tables = ["-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"];
     let options =
         [["-q", "-F"], ["-b", "4096"], ["-N", "8192"], ["-J", "size=4"], ["-e", "remount-ro"], tables].concat();
-    call("mkfs.ext4", options.into_iter().map(OsStr::new).chain([image.as_os_str()])).map(drop)
+    // Without the variable tables and journal are punched out instead of written, where that reads as zeros too.
+    run(Command::new("mkfs.ext4").args(options).arg(image).env("UNIX_IO_NOZEROOUT", "1")).map(drop)
 }
 
 fn mount<'a>(arguments: impl IntoIterator<Item = &'a OsStr>, at: &Path) -> Result<Mount> {

@@ -40,6 +40,12 @@ pub(crate) fn is_there(program: &str) -> bool {
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
+/// Why no image of ext4 can be made and mounted.
+pub(crate) fn why_no_ext4() -> Option<String> {
+    let missing = ["mkfs.ext4", "losetup"].into_iter().find(|tool| !is_there(tool));
+    missing.map(|tool| format!("{tool} is not installed"))
+}
+
 /// Whether RocksDB's tools are installed.
 pub(crate) fn ldb_is_there() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
