@@ -6,6 +6,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`golden`] | small stores that hold every kind of file and block |
+//! | [`rocksdb`] | one of them, which RocksDB wrote |
 //! | [`cases`] | the places and kinds of damage |
 //! | [`judge`] | opens a damaged store, reads it by every way, and compares |
 //!
@@ -19,6 +20,7 @@
 mod cases;
 mod golden;
 mod judge;
+mod rocksdb;
 
 use anyhow::ensure;
 

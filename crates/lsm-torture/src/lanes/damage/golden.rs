@@ -12,13 +12,20 @@ use lsm_engine::{Compression, Db, Durability, Options, WriteBatch, WriteOptions}
 use lsm_fs::{Crash, Fs, ManualClock, MemFs};
 use lsm_testkit::AppendOperator;
 
-use super::cases::Case;
+use super::cases::{Case, Damage};
+use super::rocksdb;
 
 /// Kinds of golden stores.
-pub(super) const KINDS: u64 = 4;
+pub(super) const KINDS: u64 = 5;
+
+/// The kind that RocksDB wrote.
+const OF_ROCKSDB: u64 = 4;
 
 /// Writes to the log that are synced; two more follow, and tell of it.
 const SYNCED_WRITES: usize = 4;
+
+/// The end of a table's footer.
+const VERSION_AND_MAGIC_BYTES: usize = 12;
 
 /// What the store and the lane take for files of a few KiB without any damage, with room to spare.
 const MEMORY_AT_REST: u64 = 16 << 20;
@@ -54,14 +61,29 @@ pub(super) struct Golden {
 impl Golden {
     /// Builds a store of one of the kinds; `variant` changes its data.
     pub(super) fn build(kind: u64, variant: u64) -> Result<Golden> {
+        let golden = if kind == OF_ROCKSDB { Golden::of_rocksdb(variant)? } else { Golden::ours(kind, variant)? };
+        golden.check()?;
+        Ok(golden)
+    }
+
+    fn ours(kind: u64, variant: u64) -> Result<Golden> {
         let (mut states, mut history) = (Vec::new(), BTreeSet::new());
         let (files, closing_edit) = write(kind, variant, &mut states, &mut history)?;
         let (twin, _) = write(kind, variant + 1, &mut Vec::new(), &mut BTreeSet::new())?;
-        let mut keys: BTreeSet<Vec<u8>> = history.iter().map(|(_, key, _)| key.clone()).collect();
-        keys.extend([b"".to_vec(), b"absent".to_vec(), b"key99".to_vec(), b"zzz".to_vec()]);
-        let golden = Golden { kind, files, twin, states, synced: SYNCED_WRITES, history, keys, closing_edit };
-        golden.check()?;
-        Ok(golden)
+        let keys = keys(&history);
+        Ok(Golden { kind, files, twin, states, synced: SYNCED_WRITES, history, keys, closing_edit })
+    }
+
+    /// The one that is committed, or its twin.
+    fn of_rocksdb(variant: u64) -> Result<Golden> {
+        let store = |variant: u64| &rocksdb::STORES[(variant % 2) as usize];
+        let mut states = store(variant).states()?;
+        let history = states.iter().flatten().map(|((family, key), value)| (*family, key.clone(), value.clone()));
+        let history = history.collect();
+        let keys = keys(&history);
+        let states = states.split_off(states.len() - store(variant).states_of_the_log());
+        let (files, twin) = (store(variant).files(), store(variant + 1).files());
+        Ok(Golden { kind: OF_ROCKSDB, files, twin, states, synced: 0, history, keys, closing_edit: usize::MAX })
     }
 
     /// What the store may show after a damage. If it was not closed its log may end anywhere behind the last sync,
@@ -80,15 +102,26 @@ impl Golden {
         4 * bytes as u64 + MEMORY_AT_REST
     }
 
+    /// Its files have none of the facts that this store writes into its own.
+    pub(super) fn is_of_rocksdb(&self) -> bool {
+        self.kind == OF_ROCKSDB
+    }
+
     /// A store that was not closed: its log may end anywhere behind what was synced.
     pub(super) fn is_crashed(&self) -> bool {
-        self.kind == 3
+        self.kind == 3 || self.is_of_rocksdb()
     }
 
     /// Before format 6 a block's checksum does not know its place: a block of another table, or of another place in
     /// this one, passes for the one that was there if it is as long.
     pub(super) fn blocks_may_move(&self, case: &Case) -> bool {
-        self.kind == 1 && case.file.ends_with(".sst") && case.moves_sectors()
+        (self.kind == 1 || self.is_of_rocksdb()) && case.file.ends_with(".sst") && case.moves_sectors()
+    }
+
+    /// Whether the case makes a table's format 4 of 5.
+    pub(super) fn is_version_of_table(&self, case: &Case) -> bool {
+        let version_at = self.files[&case.file].len() - VERSION_AND_MAGIC_BYTES;
+        self.is_of_rocksdb() && matches!(case.damage, Damage::Flip { byte, bit: 0 } if byte == version_at)
     }
 
     pub(super) fn options(&self, fs: &MemFs) -> Options {
@@ -202,6 +235,12 @@ fn without_room(mut files: Files) -> Files {
         content.truncate(used + 40);
     }
     files
+}
+
+/// Every key that was ever written, and some that were not.
+fn keys(history: &BTreeSet<(&'static str, Vec<u8>, Vec<u8>)>) -> BTreeSet<Vec<u8>> {
+    let absent = ["", "absent", "key99", "zzz"].map(|key| key.as_bytes().to_vec());
+    history.iter().map(|(_, key, _)| key.clone()).chain(absent).collect()
 }
 
 /// Everything that a store shows.
