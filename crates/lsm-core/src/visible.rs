@@ -47,7 +47,7 @@ pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
     visibility: Visibility,
     coverage: Option<Coverage>,
     direction: Direction,
-    /// The current user key, or the last one that was stepped over.
+    /// The current user key, or the last one that was stepped over. A copy costs less than to ask `inner` again and again.
     key: Vec<u8>,
     value: Value,
     copied: Vec<u8>,
@@ -169,8 +169,6 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             return self.settle_forward(true);
         }
         if matches!(self.value, Value::Lent) {
-            self.key.clear();
-            self.key.extend_from_slice(key::user_key(self.inner.key()));
             self.value = Value::None;
             self.inner.next()?;
         }
@@ -207,8 +205,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     pub fn key(&self) -> &[u8] {
         match self.value {
             Value::None => panic!("C2: the cursor is valid"),
-            Value::Lent => key::user_key(self.inner.key()),
-            Value::Copied | Value::Owned(_) => &self.key,
+            Value::Lent | Value::Copied | Value::Owned(_) => &self.key,
         }
     }
 
@@ -270,18 +267,20 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             steps = 0;
             let (seq, kind) = (entry.seq, entry.kind);
             let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
-            if !deleted && matches!(kind, Kind::Value | Kind::Merge) {
-                self.run.end_before(|| entry.user_key.to_vec());
-                if kind == Kind::Value {
+            self.key.clear();
+            self.key.extend_from_slice(entry.user_key);
+            match kind {
+                Kind::Value if !deleted => {
+                    self.run.end_before(|| self.key.clone());
                     self.value = Value::Lent;
                     return Ok(());
                 }
-                self.key.clear();
-                self.key.extend_from_slice(entry.user_key);
-                return self.join_forward();
+                Kind::Merge if !deleted => {
+                    self.run.end_before(|| self.key.clone());
+                    return self.join_forward();
+                }
+                _ => {}
             }
-            self.key.clear();
-            self.key.extend_from_slice(entry.user_key);
             skip = true;
             match self.run.pass_forward(&self.key) {
                 None => self.inner.next()?,
