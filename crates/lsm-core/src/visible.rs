@@ -361,43 +361,40 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         Ok(())
     }
 
-    /// Takes in all versions of `self.key`, and leaves `inner` before them (V2): the newest value that counts goes to
-    /// `value`, the operands above it to `operands`.
+    /// Takes in all versions of `self.key`, on whose oldest one `inner` stands, and leaves it before them (V2): the newest
+    /// value that counts goes to `value`, the operands above it to `operands`.
     fn collect_backward(&mut self) -> Result<()> {
         self.operands.clear();
         let mut steps = 0;
-        while self.inner.valid() {
+        loop {
             let entry = parse(self.inner.key())?;
-            if !is_same(entry.user_key, &self.key) {
-                break;
-            }
-            if entry.seq > self.visibility.seq {
+            let (seq, kind) = (entry.seq, entry.kind);
+            if seq > self.visibility.seq {
                 // All that follows for this key is newer still.
                 steps += 1;
                 if steps > STEPS_BEFORE_SEEK {
                     let before = InternalKey::for_seek(&self.key, SeqNo::MAX);
-                    self.inner.seek_for_prev(before.as_bytes())?;
-                    break;
+                    return self.inner.seek_for_prev(before.as_bytes());
                 }
-                self.inner.prev()?;
-                continue;
-            }
-            let (seq, kind) = (entry.seq, entry.kind);
-            let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
-            match kind {
-                Kind::Merge if !deleted => self.operands.push(self.inner.value_slice()),
-                Kind::Value if !deleted => {
-                    self.keep_value();
-                    self.operands.clear();
-                }
-                _ => {
-                    self.value = Value::None;
-                    self.operands.clear();
+            } else {
+                let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, &self.key, seq)?;
+                match kind {
+                    Kind::Merge if !deleted => self.operands.push(self.inner.value_slice()),
+                    Kind::Value if !deleted => {
+                        self.keep_value();
+                        self.operands.clear();
+                    }
+                    _ => {
+                        self.value = Value::None;
+                        self.operands.clear();
+                    }
                 }
             }
             self.inner.prev()?;
+            if !self.inner.valid() || !is_same(key::user_key(self.inner.key()), &self.key) {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Keeps the value on which `inner` stands, for it goes on.
