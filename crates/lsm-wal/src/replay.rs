@@ -167,7 +167,10 @@ impl Replay<'_, '_> {
                     return self.broken(index, offset, reader.file_bytes(), detail);
                 }
                 Outcome::Damaged { offset, detail } if self.mode == RecoveryMode::SkipDamaged => {
-                    self.broken(index, offset, reader.position(), detail)?
+                    // Where the layout leads to no later record the reader stays, and the rest of the file is lost.
+                    let stays = reader.position() == offset;
+                    let resumed = if stays { reader.file_bytes() } else { reader.position() };
+                    self.broken(index, offset, resumed, detail)?
                 }
                 Outcome::Damaged { offset, detail } => {
                     return self.broken(index, offset, reader.file_bytes(), detail);

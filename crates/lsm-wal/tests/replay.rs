@@ -73,6 +73,17 @@ fn every_flipped_bit_is_corruption_where_synced_and_a_reported_end_elsewhere() {
     }
 }
 
+// Lane `damage` found a repair that said it had lost 0 bytes of a log, where it had lost every record behind a length
+// that was damaged: the reader finds no place to go on, and was asked how far it had come.
+#[test]
+fn records_that_a_damaged_length_hides_are_counted_as_dropped() {
+    let (mut bytes, ends) = small_log();
+    bytes[ends[1] as usize + 4] ^= 1;
+    let (seqs, report) = replay_bytes(&bytes, None, RecoveryMode::SkipDamaged).unwrap();
+    assert_eq!((seqs, report.dropped.len()), (vec![0], 1));
+    assert_eq!(report.dropped[0].bytes, bytes.len() as u64 - ends[1]);
+}
+
 #[test]
 fn every_cut_is_a_prefix_unless_the_manifest_knows_better() {
     let (whole, ends) = small_log();
