@@ -28,6 +28,7 @@ use lsm_core::Error as CoreError;
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_fs::{Fs, Lock};
 use lsm_manifest::State;
+use lsm_sstable::{Table, TableOptions};
 use lsm_wal::{LogToReplay, RecoveryMode, ReplayReport};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -151,6 +152,9 @@ impl Patient<'_> {
         state.db_id.get_or_insert_with(|| lsm_manifest::new_db_id(&**self.fs()));
         self.names.iter().filter_map(|name| FileKind::parse(name)?.number()).for_each(|number| state.mark_used(number));
         self.drop_foreign_logs(state.db_id.as_deref().unwrap_or_default())?;
+        if self.is_alone(&state) {
+            return Ok(Err("it is another store's: no table and no log belongs to it".to_owned()));
+        }
         let (first, logs) = crate::recover::live_logs(&state, &self.kept_names());
         let replayed = self.read_logs(first, &logs, &mut |_, _, _| Ok(()))?;
         match replayed.map(|report| crate::recover::check_facts(&**self.fs(), self.directory, &state, &report)) {
@@ -158,6 +162,26 @@ impl Patient<'_> {
             Some(Err(error)) => Err(error),
             Some(Ok(())) | None => Ok(Ok(state)),
         }
+    }
+
+    /// Whether all logs, of which there are some, belong to another store, and no table is one that `state` names.
+    fn is_alone(&self, state: &State) -> bool {
+        let logs = self.numbers(|kind| matches!(kind, FileKind::Log(_)));
+        let is_foreign = |number: &FileNumber| self.to_move.contains(&FileKind::Log(*number).to_string());
+        let named = state.families.values().flat_map(|family| family.version.tables());
+        let mut with_identity = named.filter(|(_, table)| table.identity != 0).peekable();
+        !logs.is_empty()
+            && logs.iter().all(is_foreign)
+            && with_identity.peek().is_some()
+            && with_identity.all(|(_, table)| self.identity_of_table(table.number) != Some(table.identity))
+    }
+
+    /// Which table the file is, as far as it can be read.
+    fn identity_of_table(&self, number: FileNumber) -> Option<u64> {
+        let path = self.path(FileKind::Table(number));
+        let source = self.fs().open(&path).ok()?;
+        let table = Table::open(source, TableOptions { file: path, ..TableOptions::default() }).ok()?;
+        table.properties().identity()
     }
 
     /// Names of the files that do not go to `lost/`.

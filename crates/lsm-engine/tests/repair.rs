@@ -3,7 +3,7 @@
 use lsm_compaction::StepExecutor;
 use lsm_core::filename::FileKind;
 use lsm_engine::{Db, ErrorKind, Options, RepairReport, WriteBatch};
-use lsm_fs::{Fs, MemFs};
+use lsm_fs::{Crash, Fs, MemFs};
 use lsm_testkit::AppendOperator;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -35,7 +35,13 @@ fn rows(db: &Db, family: &str) -> Rows {
 /// Tables on several levels, two families, deletions of all kinds, operands, and writes that only the log has.
 fn build() -> MemFs {
     let fs = MemFs::new();
-    let db = options(&fs).open(DIRECTORY).unwrap();
+    fill(&fs).close().unwrap();
+    fs
+}
+
+/// Fills an empty file system with a store, which is open.
+fn fill(fs: &MemFs) -> Db {
+    let db = options(fs).open(DIRECTORY).unwrap();
     let other = db.column_family("other").unwrap();
     for round in 0..5 {
         for number in 0..40 {
@@ -56,8 +62,7 @@ fn build() -> MemFs {
     batch.put_cf(&other, "in the log", "2");
     batch.merge("list", "log");
     db.write(batch).unwrap();
-    db.close().unwrap();
-    fs
+    db
 }
 
 fn repair(fs: &MemFs) -> RepairReport {
@@ -126,6 +131,29 @@ fn without_manifest_or_current_nothing_is_lost() {
             assert!(report.rebuilt.is_some() && report.lost.is_empty(), "damage {number} to {name}: {report}");
             assert_eq!(rows_after(&fs), rows_of_sound_store(), "damage {number} to {name}");
         }
+    }
+}
+
+// Lane `damage` put another store's manifest in the place of the right one, and the repair took its word against all
+// other files: logs, and in a store that was not closed the tables too, went to `lost/`.
+#[test]
+fn a_manifest_of_another_store_does_not_disown_all_other_files() {
+    for closes in [true, false] {
+        let [fs, other] = [1, 2].map(|seed| {
+            let fs = MemFs::seeded(seed);
+            let db = fill(&fs);
+            if closes {
+                db.close().unwrap();
+                return fs;
+            }
+            fs.crash(Crash::KeepAll)
+        });
+        let is_manifest = |name: &String| matches!(FileKind::parse(name), Some(FileKind::Manifest(_)));
+        let path = Path::new(DIRECTORY).join(names(&fs).into_iter().find(is_manifest).unwrap());
+        replace(&fs, &path, &read(&other, &path));
+        let report = repair(&fs);
+        assert!(report.rebuilt.is_some() && report.lost.is_empty(), "closed: {closes}: {report}");
+        assert_eq!(rows_after(&fs), rows_of_sound_store(), "closed: {closes}");
     }
 }
 

@@ -60,6 +60,9 @@ impl Finds {
 
 impl Patient<'_> {
     pub(super) fn rebuild(&mut self, why: String) -> Result<State> {
+        // What logs were found to be by the word of that manifest.
+        self.to_move.clear();
+        self.report.lost.clear();
         let mut finds = Finds::default();
         for number in self.numbers(|kind| matches!(kind, FileKind::Table(_))) {
             self.find_table(number, &mut finds)?;
