@@ -9,17 +9,22 @@
 //! | [`rocksdb`] | one of them, which RocksDB wrote |
 //! | [`cases`] | the places and kinds of damage |
 //! | [`judge`] | opens a damaged store, reads it by every way, and compares |
+//! | [`pieces`] | which entries lie where, and what a store shows without some of them |
+//! | [`repair`] | repairs a damaged store, and holds it to all that was not damaged |
 //!
 //! # Invariants
 //! E1. A read answers what was written or an error that names the file.
 //! E2. Damage that could make a read wrong is found by open, by a read, or by `verify`. What is not found is one
 //!     of the harmless places that [`judge`] lists with their reasons.
-//! E3. What a repair leaves is whole, and holds nothing that was never written.
+//! E3. What a repair leaves is whole, and holds nothing that was never written. It is all that lay outside of the
+//!     blocks and records that were damaged, and the report names the file of what is missing.
 //! E4. No damage makes the store ask for more memory than the files warrant.
 
 mod cases;
 mod golden;
 mod judge;
+mod pieces;
+mod repair;
 mod rocksdb;
 
 use anyhow::ensure;

@@ -92,6 +92,12 @@ impl Case {
         }
     }
 
+    /// The files that are damaged.
+    pub(super) fn files(&self) -> impl Iterator<Item = &String> {
+        let other = if let Damage::Swap(other) = &self.damage { Some(other) } else { None };
+        std::iter::once(&self.file).chain(other)
+    }
+
     pub(super) fn moves_sectors(&self) -> bool {
         matches!(self.damage, Damage::SwapSectors(..) | Damage::SectorOf { .. })
     }

@@ -8,7 +8,8 @@ use lsm_engine::{ColumnFamily, Db, Error, ErrorKind, Slice};
 use lsm_fs::MemFs;
 
 use super::cases::{Case, Damage};
-use super::golden::{DIRECTORY, FAMILIES, Golden, Rows, file_system, rows};
+use super::golden::{DIRECTORY, FAMILIES, Golden, Rows, file_system};
+use super::repair;
 
 /// How a damage was met.
 pub(super) enum Outcome {
@@ -57,7 +58,7 @@ pub(super) fn judge(golden: &Golden, case: &Case) -> Result<Outcome> {
         return Ok(read_all(golden, case, &fs, true).ok().filter(Outcome::is_noticed).unwrap_or(Outcome::Untold));
     }
     if wants_repair(case) {
-        check_repair(golden, &file_system(&files)?).with_context(|| format!("repair after {case:?}"))?;
+        repair::check(golden, case, &files, &file_system(&files)?).with_context(|| format!("repair after {case:?}"))?;
     }
     let outcome = read_all(golden, case, &fs, true);
     if outcome.is_err() && golden.blocks_may_move(case) {
@@ -228,27 +229,5 @@ fn check_error(error: &Error) -> Result<()> {
     ensure!(kinds.contains(&error.kind()), "an error of the wrong kind: {error:?}");
     let names_a_file = error.path().is_some_and(|path| path.starts_with(DIRECTORY));
     ensure!(names_a_file || error.to_string().contains(DIRECTORY), "an error that names no file: {error:?}");
-    Ok(())
-}
-
-/// E3.
-fn check_repair(golden: &Golden, fs: &MemFs) -> Result<()> {
-    let report = match golden.options(fs).repair(DIRECTORY) {
-        Ok(report) => report,
-        // A byte that says that a later RocksDB wrote the file: not for a repair to throw away.
-        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
-        Err(error) => return Err(error).context("the repair failed"),
-    };
-    let db = golden.options(fs).create_if_missing(false).open(DIRECTORY).context("open after repair")?;
-    db.verify().context("verify after repair")?;
-    let rows = rows(&db)?;
-    for ((family, key), value) in &rows {
-        let was_written = golden.history.contains(&(*family, key.clone(), value.clone()));
-        // Operands of a list may be lost one by one, so it may read as it never did.
-        ensure!(was_written || key == b"list", "{family}: {} was never {}", key.escape_ascii(), value.escape_ascii());
-    }
-    if report.is_sound() && report.moved.is_empty() {
-        ensure!(golden.allowed(true).contains(&rows), "a repair that found nothing left other rows: {report}");
-    }
     Ok(())
 }
