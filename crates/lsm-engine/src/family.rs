@@ -2,9 +2,8 @@
 
 use crate::dead::Stretches;
 use crate::options::WRITE_BUFFER_BYTES_MIN;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{ArcSwap, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::view::View;
-use arc_swap::ArcSwap;
 use lsm_core::{ColumnFamilyId, MergeOperator};
 use std::sync::{Arc, OnceLock};
 

@@ -7,8 +7,9 @@
 use crate::sync::{AtomicBool, Mutex, Ordering, explore, thread};
 use crate::{Db, Durability, ErrorKind, EventListener, Executor, Options, WriteBatch, WriteOptions};
 use lsm_compaction::Task;
-use lsm_fs::MemFs;
+use lsm_fs::{Fs, MemFs};
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -85,6 +86,57 @@ fn a_snapshot_keeps_its_versions_through_a_compaction() {
         [writer, compaction].into_iter().for_each(|thread| thread.join().unwrap());
         db.compact_range(..).unwrap();
         assert_eq!(number(snapshot.multi_get(&["a", "b"]).unwrap()), seen, "the snapshot's version is gone");
+    });
+}
+
+// A reader of the present registers nowhere: what it sees is kept by its view alone, so the view comes first.
+#[test]
+fn a_read_meets_the_swap_of_its_view() {
+    explore::holds_for_store(|| {
+        let db = open(&MemFs::new());
+        db.write(batch(1)).unwrap();
+        let changing = db.clone();
+        let changes = thread::spawn(move || {
+            changing.write(batch(2)).unwrap();
+            changing.flush().unwrap();
+        });
+        let mut last = 1;
+        for _ in 0..3 {
+            let seen = number(db.multi_get(&["a", "b"]).unwrap());
+            assert!(seen >= last, "a read sees {seen} after {last}");
+            last = seen;
+        }
+        changes.join().unwrap();
+    });
+}
+
+// A file that is open can be read when its name is gone, but not opened again once it was closed for others.
+#[test]
+fn a_view_keeps_its_files_and_the_last_one_lets_them_go() {
+    let tables = |fs: &MemFs| {
+        let names = fs.read_dir(Path::new("/store")).unwrap();
+        names.into_iter().filter(|name| name.ends_with(".sst")).collect::<Vec<_>>()
+    };
+    explore::holds_for_store(move || {
+        let fs = MemFs::new();
+        let db = open(&fs);
+        db.write(batch(1)).unwrap();
+        db.flush().unwrap();
+        let before = tables(&fs);
+        let compacting = db.clone();
+        let compaction = thread::spawn(move || {
+            compacting.write(batch(2)).unwrap();
+            compacting.compact_range(..).unwrap();
+        });
+        let iter = db.iter();
+        compaction.join().unwrap();
+        let after = tables(&fs);
+        let rows: Vec<u8> = iter.map(|row| row.unwrap().1[0]).collect();
+        let are_kept = before.iter().all(|name| after.contains(name));
+        assert!(rows == [2, 2] || rows == [1, 1] && are_kept, "{rows:?} of {before:?}; there is {after:?}");
+        db.wait_for_compactions().unwrap();
+        let named = db.stats().families[0].levels.iter().map(|level| level.tables).sum::<usize>();
+        assert_eq!(tables(&fs).len(), named, "a file that no view holds");
     });
 }
 

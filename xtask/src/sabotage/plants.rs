@@ -177,6 +177,20 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Lane("isolation"),
     },
     Plant {
+        name: "sequence-number-before-the-view",
+        file: "crates/lsm-engine/src/read.rs",
+        find: "        let view = self.family.view.load();\n        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());\n        // In key order",
+        plant: "        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());\n        let view = self.family.view.load();\n        // In key order",
+        caught_by: Shuttle("shuttle_models::a_read_meets_the_swap_of_its_view"),
+    },
+    Plant {
+        name: "table-removed-under-its-views",
+        file: "crates/lsm-engine/src/tables.rs",
+        find: "        self.handle(meta).retired.store(true, Ordering::Release);\n",
+        plant: "        let _ = self.shared.fs.remove(&self.handle(meta).path());\n",
+        caught_by: Shuttle("shuttle_models::a_view_keeps_its_files"),
+    },
+    Plant {
         name: "memtable-leaves-before-its-table",
         file: "crates/lsm-engine/src/flush.rs",
         find: "            self.apply_edit(manifest, edit)?;\n            let version",
@@ -365,6 +379,20 @@ pub(crate) const PLANTS: &[Plant] = &[
         find: "            self.put(&self.slots[number], Some(Arc::new(cached)));",
         plant: "            self.put(&self.slots[(number + 1) % self.slots.len()], Some(Arc::new(cached)));",
         caught_by: Lane("model"),
+    },
+    Plant {
+        name: "repair-ends-at-the-first-damaged-block",
+        file: "crates/lsm-sstable/src/salvage.rs",
+        find: "let Some(block) = report.keep(\"data block\", block)? else { continue };",
+        plant: "let Some(block) = report.keep(\"data block\", block)? else { break };",
+        caught_by: Lane("damage"),
+    },
+    Plant {
+        name: "repair-keeps-quiet-about-logs",
+        file: "crates/lsm-engine/src/repair.rs",
+        find: "            self.report.lose(&self.path(kind), detail);\n",
+        plant: "            let _ = detail;\n",
+        caught_by: Lane("damage"),
     },
     Plant {
         name: "log-key-length-unchecked",
