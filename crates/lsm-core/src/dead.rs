@@ -56,38 +56,40 @@ impl DeadRun {
 
     /// Takes in a dead key of a walk forward. The answer is a stretch around it that is known to be dead.
     pub(crate) fn pass_forward(&mut self, user_key: &[u8]) -> Option<Range<Vec<u8>>> {
-        self.count(user_key);
-        let known = self.ask(user_key);
-        if known.is_none() && self.is_long() {
-            self.note_before(|| successor(user_key));
-        }
-        known
+        self.pass(user_key, |first| first.to_vec()..successor(user_key))
     }
 
     /// As [`DeadRun::pass_forward`], of a walk backward.
     pub(crate) fn pass_backward(&mut self, user_key: &[u8]) -> Option<Range<Vec<u8>>> {
-        self.count(user_key);
-        let known = self.ask(user_key);
-        if known.is_none() && self.is_long() {
-            self.note_from(|| user_key.to_vec());
-        }
-        known
+        self.pass(user_key, |first| user_key.to_vec()..successor(first))
     }
 
     /// Ends the run of a walk forward, which saw nothing live before `end`.
     #[inline]
     pub(crate) fn end_before(&mut self, end: impl FnOnce() -> Vec<u8>) {
-        if self.begun {
-            self.note_before(end);
-            self.begun = false;
-        }
+        self.end(|first| first.to_vec()..end());
     }
 
     /// Ends the run of a walk backward, which saw nothing live from `start` on.
     #[inline]
     pub(crate) fn end_at(&mut self, start: impl FnOnce() -> Vec<u8>) {
+        self.end(|first| start()..successor(first));
+    }
+
+    /// `stretch` makes of the first key what was come over with this one.
+    fn pass(&mut self, user_key: &[u8], stretch: impl FnOnce(&[u8]) -> Range<Vec<u8>>) -> Option<Range<Vec<u8>>> {
+        self.count(user_key);
+        let known = self.ask(user_key);
+        if known.is_none() && self.is_long() {
+            self.note(stretch);
+        }
+        known
+    }
+
+    #[inline]
+    fn end(&mut self, stretch: impl FnOnce(&[u8]) -> Range<Vec<u8>>) {
         if self.begun {
-            self.note_from(start);
+            self.note(stretch);
             self.begun = false;
         }
     }
@@ -115,15 +117,9 @@ impl DeadRun {
         Some(known)
     }
 
-    fn note_before(&self, end: impl FnOnce() -> Vec<u8>) {
+    fn note(&self, stretch: impl FnOnce(&[u8]) -> Range<Vec<u8>>) {
         if let Some(stretches) = self.stretches.as_ref().filter(|_| self.passed >= DEAD_BEFORE_NOTING) {
-            stretches.note(self.first.clone()..end(), self.seq);
-        }
-    }
-
-    fn note_from(&self, start: impl FnOnce() -> Vec<u8>) {
-        if let Some(stretches) = self.stretches.as_ref().filter(|_| self.passed >= DEAD_BEFORE_NOTING) {
-            stretches.note(start()..successor(&self.first), self.seq);
+            stretches.note(stretch(&self.first), self.seq);
         }
     }
 }

@@ -75,8 +75,8 @@ enum Value {
 
 impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     /// A cursor that is not valid until the first seek.
-    pub fn new(inner: C, tombstones: T, visibility: Visibility) -> VisibleCursor<C, T> {
-        let run = DeadRun::new(visibility.dead.clone(), visibility.seq);
+    pub fn new(inner: C, tombstones: T, mut visibility: Visibility) -> VisibleCursor<C, T> {
+        let run = DeadRun::new(visibility.dead.take(), visibility.seq);
         VisibleCursor {
             inner,
             tombstones,

@@ -7,6 +7,7 @@ use crate::scan::Source;
 use crate::store::Store;
 use crate::{Result, Slice, get};
 use lsm_core::SeqNo;
+use lsm_core::dead::DeadStretches;
 use std::sync::Arc;
 
 /// Where a read call reads.
@@ -46,7 +47,7 @@ impl Reader<'_> {
         let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
         // As long as the memtable was not frozen before the number was read, the view holds all writes up to it.
         let is_whole = self.seq.is_some() || Arc::ptr_eq(&view.active, &self.family.view.load().active);
-        let dead = is_whole.then(|| Arc::clone(&self.family.dead));
+        let dead = is_whole.then(|| Arc::clone(&self.family.dead) as Arc<dyn DeadStretches>);
         Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator(), dead })
     }
 }

@@ -3,7 +3,6 @@
 //! Both see one moment: they hold the view and the sequence number of their making, and with them every
 //! memtable and file that they may still read. They take no lock and stay readable when the store is closed.
 
-use crate::dead::Stretches;
 use crate::level::{RunCursor, RunTombstones};
 use crate::source_cursor::SourceCursor;
 use crate::view::{Level, View};
@@ -24,7 +23,7 @@ pub(crate) struct Source {
     pub(crate) seq: SeqNo,
     pub(crate) merge_operator: Option<Arc<dyn MergeOperator>>,
     /// What is known to be dead, unless the view lacks writes that `seq` shows (W1).
-    pub(crate) dead: Option<Arc<Stretches>>,
+    pub(crate) dead: Option<Arc<dyn DeadStretches>>,
 }
 
 impl Source {
@@ -44,7 +43,7 @@ impl Source {
             tombstones.push(Box::new(RunTombstones::new(run)));
         }
         let merge_operator = self.merge_operator.clone();
-        let dead = self.dead.clone().map(|dead| dead as Arc<dyn DeadStretches>);
+        let dead = self.dead.clone();
         let visibility = Visibility { seq: self.seq, from, to, merge_operator, dead };
         VisibleCursor::new(MergeCursor::new(cursors), tombstones, visibility)
     }
