@@ -312,6 +312,12 @@ pub fn leading_bytes(user_key: &[u8]) -> u64 {
     }
 }
 
+/// Whether two user keys, neighbours in order, are the same. Those that are not mostly differ in their last bytes.
+#[inline]
+pub fn is_same_key(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.last_chunk::<8>() == b.last_chunk::<8>() && a == b
+}
+
 /// The shortest user key behind every key that starts with `prefix`, or `None` when there is none
 /// (a prefix of nothing but 0xff bytes, or an empty one).
 pub fn prefix_successor(prefix: &[u8]) -> Option<Vec<u8>> {

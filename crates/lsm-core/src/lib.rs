@@ -8,6 +8,7 @@
 //! | [`key`] | sequence numbers, kinds and the order of internal keys |
 //! | [`batch`] | RocksDB's `WriteBatch` bytes, the payload of a log record |
 //! | [`cursor`] | how sorted entries are walked, in numbered invariants |
+//! | [`rows`] | entries that a cursor gives away several at a time |
 //! | [`merge`] | many cursors seen as one |
 //! | [`visible`] | what a reader at one sequence number sees |
 //! | [`range_tombstone`] | deleted ranges as fragments that do not overlap |
@@ -34,6 +35,7 @@ pub mod merge;
 pub mod operator;
 pub mod range_tombstone;
 pub mod read_at;
+pub mod rows;
 pub mod slice;
 pub mod visible;
 

@@ -12,6 +12,7 @@
 //!     break this; such an entry is then met once per child, and nothing else happens.
 
 use crate::key::{compare, leading_bytes, user_key};
+use crate::rows::{Direction, Rows, Wanted};
 use crate::{Cursor, Result, Slice};
 use std::cmp::Ordering;
 
@@ -30,12 +31,6 @@ pub struct MergeCursor<C: Cursor = Box<dyn Cursor>> {
 struct Slot {
     prefix: u64,
     child: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Backward,
 }
 
 impl<C: Cursor> MergeCursor<C> {
@@ -80,16 +75,34 @@ impl<C: Cursor> MergeCursor<C> {
             self.heap.clear();
             return Err(error);
         }
+        self.settle_top();
+        Ok(())
+    }
+
+    /// Restores the heap after the top child has moved (M2).
+    #[inline]
+    fn settle_top(&mut self) {
+        let cursor = &self.children[self.top];
         if !cursor.valid() {
             self.heap.swap_remove(0);
         } else if self.heap.len() > 1 {
             self.heap[0].prefix = leading_bytes(user_key(cursor.key()));
         } else {
-            return Ok(());
+            return;
         }
         self.sift_down(0);
         self.top = self.heap.first().map_or(0, |slot| slot.child);
-        Ok(())
+    }
+
+    /// The child that comes behind the top, unless the top is the only one.
+    fn second(&self) -> Option<usize> {
+        let position = match self.heap.len() {
+            0 | 1 => return None,
+            2 => 1,
+            _ if self.before(2, 1) => 2,
+            _ => 1,
+        };
+        Some(self.heap[position].child)
     }
 
     /// Brings all children but the top to the other side of the current key (M1).
@@ -186,6 +199,28 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
     fn value_slice(&self) -> Slice {
         self.top().value_slice()
     }
+
+    /// What the top child has before the next key of any other.
+    #[expect(clippy::expect_used, reason = "M2: slots are of different children")]
+    fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        if self.direction != wanted.direction() {
+            return Ok(());
+        }
+        let taken = match self.second() {
+            None => self.children[self.top].take(wanted, rows),
+            Some(second) => {
+                let pair = self.children.get_disjoint_mut([self.top, second]).expect("M2: two children");
+                let [top, second] = pair;
+                top.take(&wanted.before(user_key(second.key())), rows)
+            }
+        };
+        if let Err(error) = taken {
+            self.heap.clear();
+            return Err(error);
+        }
+        self.settle_top();
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +251,21 @@ mod tests {
                         4 | 5 if cursor.valid() => cursor.next().unwrap(),
                         _ if cursor.valid() => cursor.prev().unwrap(),
                         _ => {}
+                    }
+                }
+                let direction = if which % 16 < 8 { Direction::Forward } else { Direction::Backward };
+                let wanted = Wanted::new(direction, usize::from(key));
+                let mut rows = Rows::default();
+                if merged.valid() && rows.fill(&mut merged, &wanted).unwrap() {
+                    for index in 0..rows.len() {
+                        if (rows.key(), rows.value()) != (user_key(oracle.key()), oracle.value()) {
+                            return false;
+                        }
+                        rows.advance();
+                        if direction == Direction::Forward { oracle.next().unwrap() } else { oracle.prev().unwrap() }
+                        if !oracle.valid() || index + 1 == rows.len() && merged.key() != oracle.key() {
+                            return false;
+                        }
                     }
                 }
                 if merged.valid() != oracle.valid() || merged.valid() && (merged.key(), merged.value()) != (oracle.key(), oracle.value()) {

@@ -6,15 +6,16 @@
 //!
 //! # Invariants
 //! V1. Going forward, `inner` stands on the current entry while `value` is `Value::Lent`, else
-//!     behind the entries that made the current value.
-//! V2. Going backward, `inner` stands before all entries of the current key.
+//!     behind the entries that made the current value, or behind all `rows`.
+//! V2. Going backward, `inner` stands before all entries of the current key, or of all `rows`.
 //! V3. `coverage` is asked again only when a key lies outside of what the last answer holds for.
 //! V4. `run` holds dead keys without a live one between them, all passed by the move that is under way.
 
 use crate::dead::{DeadRun, DeadStretches};
-use crate::key::{self, InternalKey, ParsedKey, successor};
+use crate::key::{self, InternalKey, ParsedKey, is_same_key, successor};
 use crate::operator;
 use crate::range_tombstone::{Coverage, TombstoneSource};
+use crate::rows::{Direction, Rows, Wanted};
 use crate::{Cursor, Error, Kind, MergeOperator, Result, SeqNo, Slice};
 use std::sync::Arc;
 
@@ -24,6 +25,11 @@ const COPIED_BYTES_MAX: usize = 1 << 10;
 
 /// After this many entries of one key were stepped over, seek instead: a hot key may have thousands.
 const STEPS_BEFORE_SEEK: usize = 8;
+
+/// A walk takes rows at once from its second step on, so many at first and then ever more: one that ends soon should not pay
+/// for what it does not look at.
+const ROWS_TAKEN_FIRST: usize = 4;
+const ROWS_TAKEN_MAX: usize = 512;
 
 /// What a reader sees and within which keys.
 #[derive(Clone, Default)]
@@ -54,12 +60,9 @@ pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
     /// Merge operands of the current key, of a backward walk, oldest first.
     operands: Vec<Slice>,
     run: DeadRun,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Backward,
+    rows: Rows,
+    /// How many rows to take next, if that is not 0.
+    ahead: usize,
 }
 
 enum Value {
@@ -69,6 +72,8 @@ enum Value {
     Lent,
     /// In `copied`.
     Copied,
+    /// The current one of `rows`.
+    Row,
     /// A merge result, or a value that `inner` has left.
     Owned(Slice),
 }
@@ -88,6 +93,8 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             copied: Vec::new(),
             operands: Vec::new(),
             run,
+            rows: Rows::default(),
+            ahead: 0,
         }
     }
 
@@ -100,7 +107,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         match self.visibility.from.clone() {
             Some(from) => self.seek(&from),
             None => {
-                self.value = Value::None;
+                self.leave();
                 self.inner.seek_to_first()?;
                 self.settle_forward(false)
             }
@@ -112,7 +119,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     /// # Errors
     /// As for [`VisibleCursor::seek_to_first`].
     pub fn seek_to_last(&mut self) -> Result<()> {
-        self.value = Value::None;
+        self.leave();
         match &self.visibility.to {
             Some(to) => self.inner.seek_for_prev(InternalKey::for_seek(to, SeqNo::MAX).as_bytes())?,
             None => self.inner.seek_to_last()?,
@@ -125,7 +132,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     /// # Errors
     /// As for [`VisibleCursor::seek_to_first`].
     pub fn seek(&mut self, user_key: &[u8]) -> Result<()> {
-        self.value = Value::None;
+        self.leave();
         let target = match &self.visibility.from {
             Some(from) if user_key < from.as_slice() => from,
             _ => user_key,
@@ -143,9 +150,15 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         if self.visibility.to.as_deref().is_some_and(|to| to <= user_key) {
             return self.seek_to_last();
         }
-        self.value = Value::None;
+        self.leave();
         self.inner.seek_for_prev(InternalKey::behind(user_key).as_bytes())?;
         self.settle_backward()
+    }
+
+    /// Makes the cursor not valid, for a seek.
+    fn leave(&mut self) {
+        self.value = Value::None;
+        self.ahead = 0;
     }
 
     /// Moves to the next live key.
@@ -159,18 +172,36 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     pub fn next(&mut self) -> Result<()> {
         assert!(self.valid(), "C2: the cursor is valid");
         if self.direction == Direction::Backward {
-            self.value = Value::None;
-            // V2: one step on stands the newest entry of the current key.
-            if self.inner.valid() {
-                self.inner.next()?
-            } else {
-                self.inner.seek_to_first()?
+            return self.turn_forward();
+        }
+        match self.value {
+            Value::Row if self.rows.advance() => return Ok(()),
+            Value::Row => self.keep_key_of_row(),
+            Value::Lent => {
+                self.value = Value::None;
+                self.inner.next()?;
             }
+            Value::None | Value::Copied | Value::Owned(_) => {}
+        }
+        self.take_more();
+        self.settle_forward(true)
+    }
+
+    /// Moves to the next live key, having come from behind.
+    #[cold]
+    fn turn_forward(&mut self) -> Result<()> {
+        if matches!(self.value, Value::Row) {
+            self.keep_key_of_row();
+            self.value = Value::None;
+            self.inner.seek(InternalKey::behind(&self.key).as_bytes())?;
             return self.settle_forward(true);
         }
-        if matches!(self.value, Value::Lent) {
-            self.value = Value::None;
-            self.inner.next()?;
+        self.value = Value::None;
+        // V2: one step on stands the newest entry of the current key.
+        if self.inner.valid() {
+            self.inner.next()?
+        } else {
+            self.inner.seek_to_first()?
         }
         self.settle_forward(true)
     }
@@ -188,8 +219,43 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             let current = InternalKey::for_seek(self.key(), SeqNo::MAX);
             self.value = Value::None;
             self.step_before(&current)?;
+        } else if matches!(self.value, Value::Row) && self.rows.advance() {
+            return Ok(());
         }
+        self.take_more();
         self.settle_backward()
+    }
+
+    fn keep_key_of_row(&mut self) {
+        self.key.clear();
+        self.key.extend_from_slice(self.rows.key());
+    }
+
+    fn take_more(&mut self) {
+        self.ahead = (2 * self.ahead).clamp(ROWS_TAKEN_FIRST, ROWS_TAKEN_MAX);
+    }
+
+    /// Takes rows from where `inner` stands, for whose key the coverage was just asked (V3). Says whether there are any.
+    #[inline]
+    fn take_rows(&mut self) -> Result<bool> {
+        if self.ahead == 0 {
+            return Ok(false);
+        }
+        let coverage = self.coverage.as_ref();
+        let oldest = coverage.map_or(SeqNo::ZERO, Coverage::seq);
+        let mut wanted = Wanted::new(self.direction, self.ahead).of_versions(oldest, self.visibility.seq);
+        let ends = match self.direction {
+            Direction::Forward => [self.visibility.to.as_deref(), coverage.and_then(Coverage::to)],
+            Direction::Backward => [self.visibility.from.as_deref(), coverage.and_then(Coverage::from)],
+        };
+        for end in ends.into_iter().flatten() {
+            wanted = wanted.before(end);
+        }
+        let are_there = self.rows.fill(&mut self.inner, &wanted)?;
+        if are_there {
+            self.value = Value::Row;
+        }
+        Ok(are_there)
     }
 
     /// Whether the cursor stands on a live key.
@@ -205,6 +271,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     pub fn key(&self) -> &[u8] {
         match self.value {
             Value::None => panic!("C2: the cursor is valid"),
+            Value::Row => self.rows.key(),
             Value::Lent | Value::Copied | Value::Owned(_) => &self.key,
         }
     }
@@ -219,6 +286,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             Value::None => panic!("C2: the cursor is valid"),
             Value::Lent => self.inner.value(),
             Value::Copied => &self.copied,
+            Value::Row => self.rows.value(),
             Value::Owned(value) => value,
         }
     }
@@ -233,6 +301,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             Value::None => panic!("C2: the cursor is valid"),
             Value::Lent => self.inner.value_slice(),
             Value::Copied => Slice::copy_from(&self.copied),
+            Value::Row => self.rows.value_slice(),
             Value::Owned(value) => value.clone(),
         }
     }
@@ -249,7 +318,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
                 self.run.end_before(|| entry.user_key.to_vec());
                 return Ok(());
             }
-            let done = skip && is_same(entry.user_key, &self.key);
+            let done = skip && is_same_key(entry.user_key, &self.key);
             if done || entry.seq > self.visibility.seq {
                 steps += 1;
                 if steps <= STEPS_BEFORE_SEEK {
@@ -272,7 +341,9 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             match kind {
                 Kind::Value if !deleted => {
                     self.run.end_before(|| self.key.clone());
-                    self.value = Value::Lent;
+                    if !self.take_rows()? {
+                        self.value = Value::Lent;
+                    }
                     return Ok(());
                 }
                 Kind::Merge if !deleted => {
@@ -297,7 +368,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         let mut base = None;
         while self.inner.valid() {
             let entry = parse(self.inner.key())?;
-            if !is_same(entry.user_key, &self.key) {
+            if !is_same_key(entry.user_key, &self.key) {
                 break;
             }
             let (seq, kind) = (entry.seq, entry.kind);
@@ -343,6 +414,12 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             }
             self.key.clear();
             self.key.extend_from_slice(entry.user_key);
+            let seq = entry.seq;
+            covered(&mut self.tombstones, &mut self.coverage, &self.visibility, &self.key, seq)?;
+            if self.take_rows()? {
+                self.run.end_at(|| successor(self.rows.key()));
+                return Ok(());
+            }
             if let Err(error) = self.collect_backward().and_then(|()| self.join_backward()) {
                 self.value = Value::None;
                 return Err(error);
@@ -391,7 +468,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
                 }
             }
             self.inner.prev()?;
-            if !self.inner.valid() || !is_same(key::user_key(self.inner.key()), &self.key) {
+            if !self.inner.valid() || !is_same_key(key::user_key(self.inner.key()), &self.key) {
                 return Ok(());
             }
         }
@@ -419,7 +496,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         let base = match &self.value {
             Value::Owned(base) => Some(&**base),
             Value::Copied => Some(self.copied.as_slice()),
-            Value::Lent | Value::None => None,
+            Value::Lent | Value::Row | Value::None => None,
         };
         let operator = self.visibility.merge_operator.as_deref();
         let merged = operator::apply(operator, &self.key, base, &self.operands)?;
@@ -449,12 +526,6 @@ fn covered(
     Ok(coverage.insert(fresh).deletes(seq))
 }
 
-/// Whether two neighbours are versions of one key. Those of two keys mostly differ in the last byte.
-#[inline]
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    a.last() == b.last() && a == b
-}
-
 #[inline]
 fn parse(internal_key: &[u8]) -> Result<ParsedKey<'_>> {
     ParsedKey::parse(internal_key).ok_or_else(|| {
@@ -467,6 +538,7 @@ fn parse(internal_key: &[u8]) -> Result<ParsedKey<'_>> {
 mod tests {
     use super::*;
     use crate::cursor::testing::VecCursor;
+    use crate::merge::MergeCursor;
     use crate::range_tombstone::{RangeTombstone, RangeTombstones};
     use quickcheck::{Arbitrary, Gen, quickcheck};
     use std::collections::BTreeMap;
@@ -522,7 +594,10 @@ mod tests {
         state
     }
 
-    fn cursor_at(writes: &[Write], visibility: Visibility) -> VisibleCursor<VecCursor, Arc<RangeTombstones>> {
+    fn cursor_at(
+        writes: &[Write],
+        visibility: Visibility,
+    ) -> VisibleCursor<MergeCursor<VecCursor>, Arc<RangeTombstones>> {
         let mut entries = Vec::new();
         let mut tombstones = Vec::new();
         for (index, write) in writes.iter().enumerate() {
@@ -538,7 +613,11 @@ mod tests {
                 }
             }
         }
-        VisibleCursor::new(VecCursor::new(entries), Arc::new(RangeTombstones::new(tombstones)), visibility)
+        // Two children, so that rows of one end where the other has the next key.
+        let (few, many) = entries.into_iter().enumerate().partition::<Vec<_>, _>(|(index, _)| index % 5 == 0);
+        let child = |part: Vec<(usize, _)>| VecCursor::new(part.into_iter().map(|(_, entry)| entry).collect());
+        let merged = MergeCursor::new(vec![child(few), child(many)]);
+        VisibleCursor::new(merged, Arc::new(RangeTombstones::new(tombstones)), visibility)
     }
 
     quickcheck! {
@@ -551,6 +630,10 @@ mod tests {
             let mut cursor = cursor_at(&writes, visibility);
             let mut expected: Option<(Vec<u8>, Vec<u8>)>;
             let owned = |entry: Option<(&Vec<u8>, &Vec<u8>)>| entry.map(|(key, value)| (key.clone(), value.clone()));
+            // A walk takes several rows at once only if it goes on in one direction.
+            let moves = moves.into_iter().flat_map(|(which, key)| {
+                std::iter::repeat_n((which, key), if which % 8 < 4 { 1 } else { usize::from(key % 9) })
+            });
             for (which, key) in moves {
                 let target = vec![key % 13];
                 match which % 8 {

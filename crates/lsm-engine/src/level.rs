@@ -10,6 +10,7 @@
 use crate::tables::TableHandle;
 use lsm_core::key::{self, InternalKey, SeqNo, successor};
 use lsm_core::range_tombstone::{Coverage, RangeTombstones, TombstoneSource};
+use lsm_core::rows::{Rows, Wanted};
 use lsm_core::{Cursor, Result, Slice};
 use lsm_sstable::TableCursor;
 use std::sync::Arc;
@@ -144,6 +145,10 @@ impl Cursor for RunCursor {
     #[inline]
     fn value_slice(&self) -> Slice {
         self.current().value_slice()
+    }
+
+    fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        self.inner.as_mut().expect("C2: the cursor is valid").take(wanted, rows)
     }
 }
 

@@ -2,6 +2,7 @@
 //! is built needs no table of functions.
 
 use crate::level::RunCursor;
+use lsm_core::rows::{Rows, Wanted};
 use lsm_core::{Cursor, Result, Slice};
 use lsm_memtable::MemtableCursor;
 
@@ -65,5 +66,9 @@ impl Cursor for SourceCursor {
     #[inline]
     fn value_slice(&self) -> Slice {
         either!(self, cursor => cursor.value_slice())
+    }
+
+    fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        either!(self, cursor => cursor.take(wanted, rows))
     }
 }

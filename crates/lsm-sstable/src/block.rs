@@ -109,7 +109,7 @@ impl Block {
     }
 
     /// The entry at `offset`, which is smaller than the end of the entries.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry(&self, offset: usize) -> Result<Entry<'_>> {
         Entry::at(self.entry_bytes(), offset)
     }
@@ -273,12 +273,12 @@ pub(crate) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// The entry at `offset` of the entries' bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(entries: &'a [u8], offset: usize) -> Result<Entry<'a>> {
         Entry::decode(entries, offset).ok_or_else(|| damaged_entry(offset))
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode(entries: &'a [u8], offset: usize) -> Option<Entry<'a>> {
         let rest = entries.get(offset..)?;
         let (shared, key_bytes, value_bytes, header) = match *rest {

@@ -11,9 +11,11 @@
 //!     `entry`, in no more bytes than a constant times the block's.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::ops::Range;
 
-use lsm_core::key::{Kind, TRAILER_BYTES, compare, kind_byte, trailer};
+use lsm_core::key::{Kind, TRAILER_BYTES, compare, is_same_key, kind_byte, trailer, user_key};
+use lsm_core::rows::{Direction, Rows, Wanted};
 use lsm_core::{Error, Result, Slice};
 
 use crate::block::{Block, damaged_entry};
@@ -152,11 +154,55 @@ impl BlockCursor {
         Ok(())
     }
 
+    /// Gives entries away, of which one is left to stand on (C6).
+    pub(crate) fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        debug_assert!(self.valid, "C2: take on a cursor that is not valid");
+        match wanted.direction() {
+            Direction::Forward => self.take_forward(wanted, rows)?,
+            Direction::Backward => self.take_backward(wanted, rows)?,
+        }
+        if !rows.is_empty() {
+            rows.set_buffer(self.block.data());
+        }
+        Ok(())
+    }
+
+    fn take_forward(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        self.behind.clear();
+        let is_older = |rows: &Rows, key: &[u8]| rows.last_key().is_some_and(|last| is_same_key(last, user_key(key)));
+        while self.next < self.block.entries_end()
+            && rows.has_room(wanted)
+            && wanted.takes(&self.key)
+            && !is_older(rows, &self.key)
+        {
+            rows.push(&self.key, self.value_range());
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// An older version of a key is met first, so a row is taken only if what comes next is of another key.
+    fn take_backward(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        while self.entry > 0 && rows.has_room(wanted) && wanted.takes(&self.key) {
+            if self.behind.entries.is_empty() {
+                self.decode_behind()?;
+            }
+            if self.behind.is_of_key(&self.key) {
+                break;
+            }
+            rows.push(&self.key, self.value_range());
+            self.prev()?;
+        }
+        Ok(())
+    }
+
     /// Fills `behind` with the entries before the current one, down to a restart point.
     fn decode_behind(&mut self) -> Result<()> {
         let here = self.entry;
         let Some(restart) = self.restart_before(here) else { return Ok(()) };
-        self.start_at(self.block.restart(restart));
+        let start = self.block.restart(restart);
+        self.ask_for(start..here);
+        self.start_at(start);
         self.step()?;
         let Behind { mut cut, mut entries } = std::mem::take(&mut self.behind);
         while self.valid && self.entry < here {
@@ -172,6 +218,13 @@ impl BlockCursor {
             true => Ok(()),
             false => Err(self.fail(damaged_entry(here))),
         }
+    }
+
+    /// Waits once for all memory of these entries. Each tells where the next one is, and no machine sees a walk coming
+    /// that goes up piece by piece through lower and lower ones.
+    fn ask_for(&self, entries: Range<usize>) {
+        const LINE_BYTES: usize = 64;
+        black_box(self.block.data()[entries].iter().step_by(LINE_BYTES).fold(0, |all, byte| all ^ byte));
     }
 
     /// Number of the last restart point before `offset`.
@@ -194,14 +247,14 @@ impl BlockCursor {
         self.next = offset;
     }
 
-    /// Moves on to the entry at `next`.
-    #[inline]
+    /// Moves on to the entry at `next`. Always inlined, as are those that it calls: a walk comes here for every row.
+    #[inline(always)]
     fn step(&mut self) -> Result<()> {
         self.step_seeing(|_, _| ())
     }
 
     /// The same; shows the key before the step, and how much of it the next one begins with.
-    #[inline]
+    #[inline(always)]
     fn step_seeing(&mut self, see: impl FnOnce(&[u8], usize)) -> Result<()> {
         if self.next >= self.block.entries_end() {
             self.valid = false;
@@ -236,6 +289,15 @@ impl BlockCursor {
 }
 
 impl Behind {
+    /// Whether the entry before the one with this internal key is another version of its key.
+    fn is_of_key(&self, internal_key: &[u8]) -> bool {
+        let Some(passed) = self.entries.last() else { return false };
+        let cut = &self.cut[passed.cut_start..];
+        let user_key = user_key(internal_key);
+        let kept = passed.kept.min(user_key.len());
+        passed.kept + cut.len() == internal_key.len() && cut[..user_key.len() - kept] == user_key[kept..]
+    }
+
     fn clear(&mut self) {
         self.cut.clear();
         self.entries.clear();
@@ -243,7 +305,7 @@ impl Behind {
 }
 
 /// Whether `before[..shared]` followed by `rest` is larger than `before` (P2); true after no key at all.
-#[inline]
+#[inline(always)]
 fn is_ascending(before: &[u8], shared: usize, rest: &[u8]) -> bool {
     // Almost always the first byte that is not shared lies in both user keys and decides.
     if shared + TRAILER_BYTES < before.len() && TRAILER_BYTES < rest.len() && before[shared] < rest[0] {
@@ -252,6 +314,7 @@ fn is_ascending(before: &[u8], shared: usize, rest: &[u8]) -> bool {
     is_ascending_in_full(before, shared, rest)
 }
 
+#[inline(never)]
 fn is_ascending_in_full(before: &[u8], shared: usize, rest: &[u8]) -> bool {
     let (Some(before_user), Some(user)) =
         (before.len().checked_sub(TRAILER_BYTES), (shared + rest.len()).checked_sub(TRAILER_BYTES))
@@ -273,7 +336,7 @@ fn is_ascending_in_full(before: &[u8], shared: usize, rest: &[u8]) -> bool {
 }
 
 /// Checks that a key has a trailer of a kind that may stand among point entries.
-#[inline]
+#[inline(always)]
 pub(crate) fn check_key(key: &[u8]) -> Result<()> {
     if key.len() < TRAILER_BYTES {
         return Err(Error::corruption(format!("key of {} bytes has no room for a trailer", key.len())));
@@ -335,6 +398,54 @@ mod tests {
                 let key = expected.map(|index| keys[index].clone());
                 at(&cursor) == key && key.is_none_or(|key| cursor.value() == key.user_key())
             })
+        }
+
+        fn takes_what_is_wanted_and_alone(
+            words: Vec<(u8, u8, bool)>, start: usize, limits: (u8, u8, u8), end: Option<u8>, backward: bool, interval: u8
+        ) -> bool {
+            let user_key = |word: u8| vec![word % 4; 1 + usize::from(word / 4 % 3)];
+            let mut keys: Vec<InternalKey> = words.into_iter()
+                .map(|(word, seq, is_value)| (user_key(word), seq, if is_value { Kind::Value } else { Kind::Deletion }))
+                .map(|(user_key, seq, kind)| InternalKey::new(&user_key, SeqNo::new(u64::from(seq % 8)), kind))
+                .collect();
+            keys.sort_unstable();
+            keys.dedup();
+            if keys.is_empty() {
+                return true;
+            }
+            let (count, oldest, newest) = limits;
+            let direction = if backward { Direction::Backward } else { Direction::Forward };
+            let wanted = Wanted::new(direction, usize::from(count % 20))
+                .of_versions(SeqNo::new(u64::from(oldest % 3)), SeqNo::new(u64::from(newest % 9)));
+            let end = end.map(user_key);
+            let wanted = end.as_deref().map_or(wanted, |end| wanted.before(end));
+
+            let mut position = start % keys.len();
+            let mut cursor = cursor_over(&keys, usize::from(interval % 18));
+            cursor.seek(keys[position].as_bytes()).unwrap();
+            let mut rows = Rows::default();
+            cursor.take(&wanted, &mut rows).unwrap();
+
+            let mut expected: Vec<&[u8]> = Vec::new();
+            loop {
+                let key = &keys[position];
+                let next = if backward { position.checked_sub(1) } else { Some(position + 1) };
+                let Some((next, behind)) = next.and_then(|next| Some((next, keys.get(next)?))) else { break };
+                let other = if backward { Some(behind.user_key()) } else { expected.last().copied() };
+                let is_alone = other != Some(key.user_key());
+                if expected.len() == usize::from(count % 20) || !is_alone || !wanted.takes(key.as_bytes()) {
+                    break;
+                }
+                expected.push(key.user_key());
+                position = next;
+            }
+            let mut taken = Vec::new();
+            while taken.len() < rows.len() {
+                taken.push((rows.key().to_vec(), rows.value().to_vec()));
+                rows.advance();
+            }
+            taken.into_iter().eq(expected.into_iter().map(|key| (key.to_vec(), key.to_vec())))
+                && at(&cursor).as_ref() == Some(&keys[position])
         }
 
         fn hostile_blocks_give_errors_or_entries(bytes: Vec<u8>) -> bool {

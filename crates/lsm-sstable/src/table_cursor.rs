@@ -10,6 +10,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use lsm_core::key::{compare, pack_trailer, trailer, user_key};
+use lsm_core::rows::{Rows, Wanted};
 use lsm_core::{Cursor, Error, Result, SeqNo, Slice};
 
 use crate::block::Block;
@@ -217,5 +218,13 @@ impl Cursor for TableCursor {
 
     fn value_slice(&self) -> Slice {
         self.entries.value_slice()
+    }
+
+    fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        match self.global_seq {
+            None => self.in_block(|entries| entries.take(wanted, rows)),
+            // Keys are stored with another number than they are shown with.
+            Some(_) => Ok(()),
+        }
     }
 }

@@ -192,23 +192,27 @@ fn concurrent_callers_find_their_bytes_done() {
         let reader = fs.open(&path).unwrap();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for worker in 0..3 {
-                let (handle, reader, done) = (segment.handle(), &reader, &done);
-                scope.spawn(move || {
-                    while !done.load(Ordering::Relaxed) {
-                        let wanted = handle.len();
-                        let reached = if worker == 0 { handle.sync() } else { handle.deliver() }.unwrap();
-                        assert!(reached >= wanted, "{reached} {wanted}");
-                        let mut bytes = vec![0; wanted as usize];
-                        reader.read_exact_at(0, &mut bytes).unwrap();
-                        assert!(bytes.chunks(4).enumerate().all(|(i, chunk)| chunk == (i as u32).to_le_bytes()));
-                    }
-                });
-            }
+            let workers: Vec<_> = (0..3)
+                .map(|worker| {
+                    let (handle, reader, done) = (segment.handle(), &reader, &done);
+                    scope.spawn(move || {
+                        while !done.load(Ordering::Relaxed) {
+                            let wanted = handle.len();
+                            let reached = if worker == 0 { handle.sync() } else { handle.deliver() }.unwrap();
+                            assert!(reached >= wanted, "{reached} {wanted}");
+                            let mut bytes = vec![0; wanted as usize];
+                            reader.read_exact_at(0, &mut bytes).unwrap();
+                            assert!(bytes.chunks(4).enumerate().all(|(i, chunk)| chunk == (i as u32).to_le_bytes()));
+                        }
+                    })
+                })
+                .collect();
             for number in 0..20_000_u32 {
                 append(&mut *segment, &number.to_le_bytes());
             }
             done.store(true, Ordering::Relaxed);
+            // ThreadSanitizer sees that threads were joined, but not that a scope waited for them.
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
         });
         segment.finish().unwrap();
         assert_eq!(contents(&*fs, &path).len(), 80_000);

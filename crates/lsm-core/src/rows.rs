@@ -1,0 +1,197 @@
+//! Entries that a cursor gives away several at a time.
+//!
+//! A walk asks every layer for every entry: whose turn is it, is it visible, is it deleted. Most entries are *plain*: a value,
+//! visible, under no range tombstone, the only version of its key, and before what any other source has next. What decides this
+//! holds for a whole stretch of one block, so the block's cursor can look at its entries alone and give them away at once.
+//!
+//! # Invariants
+//! B1. Rows are plain, in the order of the walk, each of another user key.
+//! B2. `ends[i]` lies in `keys`, and the value of row i in `buffer`.
+//! B3. `at` is a row's number, unless there is none.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::key::{self, Kind, SeqNo, leading_bytes, trailer};
+use crate::{Cursor, Slice};
+
+/// Keys of rows that are kept, in bytes: those of a hostile block may take the square of its size.
+const KEY_BYTES_MAX: usize = 64 << 10;
+
+/// Where a walk goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// To larger keys.
+    Forward,
+    /// To smaller keys.
+    Backward,
+}
+
+/// Which entries a walk takes without looking at each.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    direction: Direction,
+    count: usize,
+    oldest: SeqNo,
+    newest: SeqNo,
+    end: Option<&'a [u8]>,
+    /// The leading bytes of `end`, which decide for nearly all keys.
+    leading: u64,
+}
+
+impl<'a> Wanted<'a> {
+    /// Up to `count` entries.
+    pub fn new(direction: Direction, count: usize) -> Wanted<'a> {
+        let leading = match direction {
+            Direction::Forward => u64::MAX,
+            Direction::Backward => 0,
+        };
+        Wanted { direction, count, oldest: SeqNo::ZERO, newest: SeqNo::MAX, end: None, leading }
+    }
+
+    /// Only versions from `oldest` to `newest`.
+    #[must_use]
+    pub fn of_versions(self, oldest: SeqNo, newest: SeqNo) -> Wanted<'a> {
+        Wanted { oldest, newest, ..self }
+    }
+
+    /// Only user keys that a walk in its direction meets before `end`.
+    #[must_use]
+    pub fn before(self, end: &'a [u8]) -> Wanted<'a> {
+        match self.end.is_none_or(|present| self.meets_first(end, present)) {
+            true => Wanted { end: Some(end), leading: leading_bytes(end), ..self },
+            false => self,
+        }
+    }
+
+    /// Where the walk goes.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether an entry with this internal key is wanted, if it is the only version of its key.
+    #[inline]
+    pub fn takes(&self, internal_key: &[u8]) -> bool {
+        let trailer = trailer(internal_key);
+        let seq = trailer >> 8;
+        let is_value = trailer as u8 == Kind::Value as u8;
+        let is_visible = self.oldest.get() <= seq && seq <= self.newest.get();
+        is_value && is_visible && self.is_before_end(key::user_key(internal_key))
+    }
+
+    #[inline]
+    fn is_before_end(&self, user_key: &[u8]) -> bool {
+        let leading = leading_bytes(user_key);
+        let is_clear = match self.direction {
+            Direction::Forward => leading < self.leading,
+            Direction::Backward => self.leading < leading,
+        };
+        is_clear || self.end.is_none_or(|end| self.meets_first(user_key, end))
+    }
+
+    fn meets_first(&self, a: &[u8], b: &[u8]) -> bool {
+        match self.direction {
+            Direction::Forward => a < b,
+            Direction::Backward => b < a,
+        }
+    }
+}
+
+/// Rows that were given away, and which of them is the current one.
+#[derive(Default)]
+pub struct Rows {
+    keys: Vec<u8>,
+    ends: Vec<(usize, Range<usize>)>,
+    buffer: Arc<Vec<u8>>,
+    at: usize,
+}
+
+impl Rows {
+    /// Takes rows from `cursor`, which stands on an entry, in the place of those that were here. Says whether there are any;
+    /// the first is the current one.
+    ///
+    /// # Errors
+    /// Those of the cursor; there are no rows then.
+    pub fn fill(&mut self, cursor: &mut impl Cursor, wanted: &Wanted<'_>) -> crate::Result<bool> {
+        self.clear();
+        let taken = cursor.take(wanted, self);
+        if taken.is_err() {
+            self.clear();
+        }
+        taken.map(|()| !self.ends.is_empty())
+    }
+
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.ends.clear();
+        self.at = 0;
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Whether one more is wanted and has room.
+    #[inline]
+    pub fn has_room(&self, wanted: &Wanted<'_>) -> bool {
+        self.ends.len() < wanted.count && self.keys.len() < KEY_BYTES_MAX
+    }
+
+    /// Takes in an entry behind the others: its internal key, and where in the buffer its value is.
+    #[inline]
+    pub fn push(&mut self, internal_key: &[u8], value: Range<usize>) {
+        self.keys.extend_from_slice(key::user_key(internal_key));
+        self.ends.push((self.keys.len(), value));
+    }
+
+    /// The buffer with the values of all rows (B2).
+    pub fn set_buffer(&mut self, buffer: &Arc<Vec<u8>>) {
+        self.buffer = Arc::clone(buffer);
+    }
+
+    /// The user key of the last row.
+    #[inline]
+    pub fn last_key(&self) -> Option<&[u8]> {
+        self.ends.len().checked_sub(1).map(|last| self.key_of(last))
+    }
+
+    /// Makes the next row the current one and says whether there is a next one.
+    #[inline]
+    pub fn advance(&mut self) -> bool {
+        let goes_on = self.at + 1 < self.ends.len();
+        self.at += usize::from(goes_on);
+        goes_on
+    }
+
+    /// The user key of the current row.
+    ///
+    /// # Panics
+    /// When there are no rows; likewise for values.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        self.key_of(self.at)
+    }
+
+    /// The value of the current row.
+    #[inline]
+    pub fn value(&self) -> &[u8] {
+        &self.buffer[self.ends[self.at].1.clone()]
+    }
+
+    /// The value of the current row, which may outlive the rows.
+    pub fn value_slice(&self) -> Slice {
+        Slice::from_shared(&self.buffer, self.ends[self.at].1.clone())
+    }
+
+    #[inline]
+    fn key_of(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before].0);
+        &self.keys[start..self.ends[index].0]
+    }
+}
