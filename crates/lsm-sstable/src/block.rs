@@ -15,6 +15,8 @@
 //! D3. Keys that are put together and kept take no more memory than a [`KeyBudget`] allows: each may share all
 //!     but one byte with the key before, so that whole keys can take the square of the block's size.
 
+use std::hint::black_box;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use lsm_core::coding::Decoder;
@@ -112,6 +114,14 @@ impl Block {
     #[inline(always)]
     pub(crate) fn entry(&self, offset: usize) -> Result<Entry<'_>> {
         Entry::at(self.entry_bytes(), offset)
+    }
+
+    /// Waits once for all memory of these bytes, as far as they are entries: each entry only tells where the next one is.
+    #[inline]
+    pub(crate) fn ask_for(&self, bytes: Range<usize>) {
+        const LINE_BYTES: usize = 64;
+        let bytes = self.entry_bytes().get(bytes.start..bytes.end.min(self.entries_end())).unwrap_or_default();
+        black_box(bytes.iter().step_by(LINE_BYTES).fold(0, |all, byte| all ^ byte));
     }
 
     /// All entries with whole keys, for the small blocks that are read once (D3).

@@ -11,7 +11,6 @@
 //!     `entry`, in no more bytes than a constant times the block's.
 
 use std::cmp::Ordering;
-use std::hint::black_box;
 use std::ops::Range;
 
 use lsm_core::key::{Kind, TRAILER_BYTES, compare, is_same_key, kind_byte, trailer, user_key};
@@ -19,6 +18,7 @@ use lsm_core::rows::{Direction, Rows, Wanted};
 use lsm_core::{Error, Result, Slice};
 
 use crate::block::{Block, damaged_entry};
+use crate::directory::{Directory, Stand};
 
 /// A position in a block.
 pub(crate) struct BlockCursor {
@@ -121,6 +121,21 @@ impl BlockCursor {
         self.seek_from(self.block.restart(restart), |key| compare(key, target) == Ordering::Less)
     }
 
+    /// The same, led by the block's directory.
+    pub(crate) fn seek_by(&mut self, directory: &Directory, target: &[u8]) -> Result<()> {
+        self.invalidate();
+        let offset = match directory.seek(&self.block, target, &mut self.key)? {
+            Stand::Behind => return Ok(()),
+            Stand::Unknown => return self.seek(target),
+            Stand::On(offset) => offset,
+        };
+        let entry = self.block.entry(offset)?;
+        check_key(&self.key)?;
+        (self.entry, self.value, self.next) = (offset, entry.value, entry.end);
+        self.valid = true;
+        Ok(())
+    }
+
     /// Moves to the first entry from the restart point at `offset` on for which `before` does not hold.
     pub(crate) fn seek_from(&mut self, offset: usize, mut before: impl FnMut(&[u8]) -> bool) -> Result<()> {
         self.start_at(offset);
@@ -201,7 +216,8 @@ impl BlockCursor {
         let here = self.entry;
         let Some(restart) = self.restart_before(here) else { return Ok(()) };
         let start = self.block.restart(restart);
-        self.ask_for(start..here);
+        // No machine sees a walk coming that goes up piece by piece through lower and lower ones.
+        self.block.ask_for(start..here);
         self.start_at(start);
         self.step()?;
         let Behind { mut cut, mut entries } = std::mem::take(&mut self.behind);
@@ -218,13 +234,6 @@ impl BlockCursor {
             true => Ok(()),
             false => Err(self.fail(damaged_entry(here))),
         }
-    }
-
-    /// Waits once for all memory of these entries. Each tells where the next one is, and no machine sees a walk coming
-    /// that goes up piece by piece through lower and lower ones.
-    fn ask_for(&self, entries: Range<usize>) {
-        const LINE_BYTES: usize = 64;
-        black_box(self.block.data()[entries].iter().step_by(LINE_BYTES).fold(0, |all, byte| all ^ byte));
     }
 
     /// Number of the last restart point before `offset`.

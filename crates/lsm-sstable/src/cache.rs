@@ -163,13 +163,20 @@ pub(crate) struct CachedBlock {
     pub(crate) guide: Guide,
 }
 
-/// What leads a lookup to its entry.
+/// What leads a lookup or a seek to its entry.
 pub(crate) enum Guide {
-    /// No lookup has come here yet.
+    /// No lookup or seek has come here yet.
     NotYet,
     /// The block's restart points: a directory cannot be made.
     Restarts,
     Directory(Directory),
+}
+
+impl Guide {
+    /// The best that there is for `block`.
+    pub(crate) fn of(block: &Block) -> Guide {
+        Directory::of(block).map_or(Guide::Restarts, Guide::Directory)
+    }
 }
 
 impl CachedBlock {

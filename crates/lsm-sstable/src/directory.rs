@@ -15,13 +15,15 @@
 use std::cmp::Ordering;
 
 use lsm_core::Result;
-use lsm_core::key::{TRAILER_BYTES, leading_bytes, trailer};
+use lsm_core::key::{TRAILER_BYTES, leading_bytes, trailer, user_key};
 
 use crate::block::{Block, Entry, common_prefix, damaged_entry};
 use crate::block_search::Search;
 
 /// Bytes of a key in a word.
 const PREFIX_BYTES: usize = 6;
+/// Who seeks will read on: about so much memory is waited for together with the first entry.
+const ASKED_BYTES: usize = 1 << 10;
 const OFFSET_BITS: u32 = 16;
 const OFFSETS: u64 = (1 << OFFSET_BITS) - 1;
 
@@ -33,6 +35,16 @@ pub(crate) struct Directory {
     more: Box<[u8]>,
     common: usize,
     words: Box<[u64]>,
+}
+
+/// Where a cursor stands after a seek.
+pub(crate) enum Stand {
+    /// On the entry that begins here.
+    On(usize),
+    /// All entries are smaller.
+    Behind,
+    /// Only a walk from a restart point can tell.
+    Unknown,
 }
 
 impl Directory {
@@ -89,6 +101,54 @@ impl Directory {
         Ok(Some(Search::Behind))
     }
 
+    /// Stands on the first entry at or behind `target`, an internal key: where it begins, and its whole key in `key`.
+    pub(crate) fn seek(&self, block: &Block, target: &[u8], key: &mut Vec<u8>) -> Result<Stand> {
+        let (target, newest) = (user_key(target), trailer(target));
+        let (prefix, from) = match self.compare_common(target) {
+            Ordering::Less => (None, 0),
+            Ordering::Greater => return Ok(Stand::Behind),
+            Ordering::Equal => {
+                let (prefix, from) = self.first_of(&target[self.common..]);
+                (Some(prefix), from)
+            }
+        };
+        if let Some(word) = self.words.get(from) {
+            let offset = (word & OFFSETS) as usize;
+            block.ask_for(offset..offset + ASKED_BYTES);
+        }
+        let entries = block.entry_bytes();
+        for &word in &self.words[from..] {
+            let offset = (word & OFFSETS) as usize;
+            let entry = Entry::at(entries, offset)?;
+            let order = match prefix == Some(word & !OFFSETS) {
+                true => compare(&entry, target, self.common + PREFIX_BYTES),
+                false => Some(Ordering::Greater),
+            };
+            match order {
+                None => return Ok(Stand::Unknown),
+                Some(Ordering::Less) => {}
+                Some(Ordering::Equal) if trailer(entry.key) > newest => {}
+                Some(_) => return Ok(self.key_of(word, &entry, key).map_or(Stand::Unknown, |()| Stand::On(offset))),
+            }
+        }
+        Ok(Stand::Behind)
+    }
+
+    /// Puts a key together from what the directory knows of it and what the entry has; `None` if that is not all.
+    fn key_of(&self, word: u64, entry: &Entry<'_>, key: &mut Vec<u8>) -> Option<()> {
+        let from_word = entry.shared.saturating_sub(self.common);
+        let word = word.to_be_bytes();
+        let known = word[..PREFIX_BYTES].get(..from_word)?;
+        entry.key.len().checked_sub(TRAILER_BYTES)?;
+        key.clear();
+        key.extend_from_slice(&self.first.to_be_bytes()[..self.common.min(size_of::<u64>())]);
+        key.extend_from_slice(&self.more);
+        key.extend_from_slice(known);
+        key.truncate(entry.shared);
+        key.extend_from_slice(entry.key);
+        Some(())
+    }
+
     /// The part of a word that a target which goes on with `rest` behind the common part would have, and the number of
     /// the first word at or behind it.
     #[inline]
@@ -140,6 +200,7 @@ fn user_part(key: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block_cursor::BlockCursor;
     use crate::block_search::search;
     use crate::block_search::tests::{block_of, small_keys};
     use lsm_core::key::{InternalKey, pack_trailer};
@@ -176,10 +237,36 @@ mod tests {
             })
         }
 
+        fn stands_where_a_walk_from_a_restart_point_does(
+            words: Vec<(Vec<u8>, u8)>, targets: Vec<(Vec<u8>, u8)>, common: u8, interval: u8
+        ) -> bool {
+            let before = vec![1; usize::from(common % 20)];
+            let keys = small_keys(words, &before);
+            let block = block_of(&keys, usize::from(interval % 20));
+            let Some(directory) = Directory::of(&block) else { return keys.is_empty() };
+            let others = targets.iter().flat_map(|(target, seq)| {
+                let target: Vec<u8> = target.iter().map(|byte| byte % 3).collect();
+                let seq = SeqNo::new(u64::from(seq % 9));
+                [[&before[..], &target].concat(), target].map(|user_key| InternalKey::for_seek(&user_key, seq))
+            });
+            keys.iter().cloned().chain(others).all(|target| {
+                let mut expected = BlockCursor::new(block.clone());
+                expected.seek(target.as_bytes()).unwrap();
+                let mut found = BlockCursor::new(block.clone());
+                found.seek_by(&directory, target.as_bytes()).unwrap();
+                let at = |cursor: &BlockCursor| cursor.valid().then(|| (cursor.key().to_vec(), cursor.value_range()));
+                at(&found) == at(&expected)
+            })
+        }
+
         fn no_bytes_make_it_panic(bytes: Vec<u8>, target: Vec<u8>) -> bool {
             let data = [bytes, vec![0, 0, 0, 0, 1, 0, 0, 0]].concat();
             let block = Block::new(data).unwrap();
-            Directory::of(&block).is_none_or(|directory| directory.search(&block, &target, u64::MAX).is_ok())
+            let Some(directory) = Directory::of(&block) else { return true };
+            let target = InternalKey::for_seek(&target, SeqNo::MAX);
+            // A cursor may also meet an entry of a foreign kind.
+            let _ = BlockCursor::new(block.clone()).seek_by(&directory, target.as_bytes());
+            directory.search(&block, target.user_key(), u64::MAX).is_ok()
         }
     }
 

@@ -18,8 +18,7 @@ use lsm_core::{Kind, Result, SeqNo, Slice};
 use crate::block::Block;
 use crate::block_cursor::check_kind;
 use crate::block_search::{Search, search};
-use crate::cache::{CachedBlock, Guide, Slots};
-use crate::directory::Directory;
+use crate::cache::{CachedBlock, Guide};
 use crate::source::Window;
 use crate::table::Table;
 use crate::xxph3::filter_hash;
@@ -59,7 +58,7 @@ impl<'a> Probe<'a> {
 }
 
 /// A block as its slot had it, if there is a cache.
-type Held = Option<Guard<Option<Arc<CachedBlock>>>>;
+pub(crate) type Held = Option<Guard<Option<Arc<CachedBlock>>>>;
 
 /// What a look into one block came to, as [`Search`].
 enum Looked {
@@ -140,9 +139,16 @@ impl Table {
 
     /// Data block `number` if the cache has it.
     #[inline]
-    fn held(&self, number: usize) -> Held {
+    pub(crate) fn held(&self, number: usize) -> Held {
         let slots = self.slots.as_ref().filter(|_| number < self.index.len())?;
         Some(slots.get(number))
+    }
+
+    /// Gives data block `number` in the cache a guide, if nobody has: who comes for the first time does it for the others.
+    pub(crate) fn guide(&self, number: usize, cached: &CachedBlock) {
+        if let Some(slots) = self.slots.as_ref().filter(|_| matches!(cached.guide, Guide::NotYet)) {
+            slots.insert(number, &cached.block, Guide::of(&cached.block));
+        }
     }
 
     /// Looks for the newest visible entry from data block `number` on, which is `held` if the cache has it.
@@ -159,10 +165,9 @@ impl Table {
     }
 
     fn look_in(&self, number: usize, held: &Held, user_key: &[u8], visible: SeqNo) -> Result<Looked> {
-        if let Some(slots) = &self.slots
-            && let Some(cached) = held.as_ref().and_then(|held| held.as_ref())
-        {
-            return self.looked(&cached.block, search_cached(slots, number, cached, user_key, visible), number);
+        if let Some(cached) = held.as_ref().and_then(|held| held.as_ref()) {
+            self.guide(number, cached);
+            return self.looked(&cached.block, search_cached(cached, user_key, visible), number);
         }
         let block = self.read_data_block(number, &mut Window::default())?;
         if let Some(slots) = &self.slots {
@@ -208,22 +213,12 @@ impl CachedBlock {
 }
 
 /// Looks for an entry in a block from the cache, by its directory if it can have one.
-fn search_cached(
-    slots: &Slots,
-    number: usize,
-    cached: &CachedBlock,
-    user_key: &[u8],
-    visible: SeqNo,
-) -> Result<Search> {
+fn search_cached(cached: &CachedBlock, user_key: &[u8], visible: SeqNo) -> Result<Search> {
     let CachedBlock { block, guide } = cached;
-    match guide {
-        Guide::Directory(directory) => {
-            if let Some(found) = directory.search(block, user_key, pack_trailer(visible, u8::MAX))? {
-                return Ok(found);
-            }
-        }
-        Guide::NotYet => slots.insert(number, block, Directory::of(block).map_or(Guide::Restarts, Guide::Directory)),
-        Guide::Restarts => {}
+    if let Guide::Directory(directory) = guide
+        && let Some(found) = directory.search(block, user_key, pack_trailer(visible, u8::MAX))?
+    {
+        return Ok(found);
     }
     search(block, user_key, visible)
 }

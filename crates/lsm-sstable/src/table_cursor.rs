@@ -15,6 +15,7 @@ use lsm_core::{Cursor, Error, Result, SeqNo, Slice};
 
 use crate::block::Block;
 use crate::block_cursor::BlockCursor;
+use crate::cache::{CachedBlock, Guide};
 use crate::source::Window;
 use crate::table::Table;
 
@@ -111,13 +112,35 @@ impl TableCursor {
         }
     }
 
+    /// Seeks in data block `number`, which the cache has.
+    fn seek_cached(&mut self, number: usize, cached: &CachedBlock, target: &[u8]) -> Result<()> {
+        let CachedBlock { block, guide } = cached;
+        if self.number != number {
+            self.entries.reset(block.clone());
+            self.number = number;
+        }
+        if self.options.fill_cache {
+            self.table.guide(number, cached);
+        }
+        self.in_block(|entries| match guide {
+            Guide::Directory(directory) => entries.seek_by(directory, target),
+            Guide::NotYet | Guide::Restarts => entries.seek(target),
+        })
+    }
+
     fn seek_stored(&mut self, target: &[u8]) -> Result<()> {
         let number = self.table.index.seek(user_key(target), trailer(target));
         if number >= self.table.index.len() {
             return self.leave();
         }
-        self.load(number)?;
-        self.in_block(|entries| entries.seek(target))?;
+        let held = self.table.held(number);
+        match held.as_ref().and_then(|held| held.as_ref()) {
+            Some(cached) => self.seek_cached(number, cached, target)?,
+            None => {
+                self.load(number)?;
+                self.in_block(|entries| entries.seek(target))?;
+            }
+        }
         self.next_block()
     }
 }
