@@ -125,11 +125,11 @@ impl Model {
     /// When the merge operator refuses the operands.
     pub fn get_at(&self, family: ColumnFamilyId, key: &[u8], seq: SeqNo) -> Option<Vec<u8>> {
         let family = self.families.get(&family)?;
+        let versions = family.versions.get(key)?;
         let deleted = family.deleted_at(key, seq);
         let mut operands: Vec<&[u8]> = Vec::new();
         let mut existing: Option<&[u8]> = None;
-        for (_, write) in family.versions.get(key)?.iter().rev().filter(|(found, _)| *found <= seq && *found >= deleted)
-        {
+        for (_, write) in versions.iter().rev().filter(|(found, _)| *found <= seq && *found >= deleted) {
             match write {
                 Write::Merge(operand) => operands.push(operand),
                 Write::Put(value) => existing = Some(value),
@@ -180,9 +180,10 @@ impl Model {
 impl Family {
     /// The newest deletion of a range around `key` that a reader at `seq` sees.
     fn deleted_at(&self, key: &[u8], seq: SeqNo) -> SeqNo {
-        let covers = |range: &&RangeTombstone| range.start.as_slice() <= key && key < range.end.as_slice();
-        let seqs = self.deleted_ranges.iter().filter(covers).map(|range| range.seq);
-        seqs.filter(|&found| found <= seq).max().unwrap_or_default()
+        let covers =
+            |range: &&RangeTombstone| range.seq <= seq && range.start.as_slice() <= key && key < range.end.as_slice();
+        // They were made one after the other: the last one that counts is the newest.
+        self.deleted_ranges.iter().rev().find(covers).map(|range| range.seq).unwrap_or_default()
     }
 }
 

@@ -429,4 +429,25 @@ pub(crate) const PLANTS: &[Plant] = &[
         plant: "        if kept.is_empty() {\n            kept.remove(&start);\n",
         caught_by: Shuttle("a_stretch_does_not_hide"),
     },
+    Plant {
+        name: "row-behind-another-source",
+        file: "crates/lsm-core/src/merge.rs",
+        find: "top.take(&wanted.before(user_key(second.key())), rows)",
+        plant: "top.take(&if second.valid() { *wanted } else { wanted.before(user_key(second.key())) }, rows)",
+        caught_by: Test("-p lsm-core --lib merge"),
+    },
+    Plant {
+        name: "row-of-an-older-version",
+        file: "crates/lsm-sstable/src/block_cursor.rs",
+        find: "if self.behind.is_of_key(&self.key) {",
+        plant: "if self.behind.is_of_key(&self.key) && rows.is_empty() {",
+        caught_by: Test("-p lsm-sstable --lib takes_what_is_wanted"),
+    },
+    Plant {
+        name: "row-under-a-tombstone",
+        file: "crates/lsm-core/src/visible.rs",
+        find: "let oldest = coverage.map_or(SeqNo::ZERO, Coverage::seq);",
+        plant: "let oldest = coverage.map_or(SeqNo::ZERO, |_| SeqNo::ZERO);",
+        caught_by: Test("-p lsm-core --lib visible"),
+    },
 ];
