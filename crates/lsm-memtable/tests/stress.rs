@@ -120,22 +120,26 @@ fn check(pattern: Pattern) {
     };
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(world, writer))).collect();
-        scope.spawn(|| {
-            while !world.done.load(Ordering::Acquire) {
-                scan(world);
+        let read_with = |read: fn(&World)| {
+            move || {
+                while !world.done.load(Ordering::Acquire) {
+                    read(world);
+                }
             }
-        });
-        scope.spawn(|| {
-            while !world.done.load(Ordering::Acquire) {
-                probe(world);
-            }
-        });
+        };
+        let readers = [scan, probe].map(|read| scope.spawn(read_with(read)));
         let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
         world.done.store(true, Ordering::Release);
+        join(readers);
         results.into_iter().for_each(|result| result.expect("a writer does not panic"));
     });
     scan(world);
     assert_eq!(world.memtable.len() as u64, WRITERS * PER_WRITER);
+}
+
+/// ThreadSanitizer sees that threads were joined, but not that a scope waited for them.
+fn join<const N: usize>(threads: [thread::ScopedJoinHandle<'_, ()>; N]) {
+    threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
 }
 
 #[test]
@@ -160,7 +164,7 @@ fn tombstones_inserted_before_the_call_are_all_there() {
     let memtable = Arc::new(Memtable::new(1 << 20));
     let published = AtomicU64::new(0);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let writer = scope.spawn(|| {
             for seq in 1..=300_u64 {
                 let size = EntrySize { kind: Kind::RangeDeletion, key_bytes: 8, value_bytes: 1 };
                 let mut room = memtable.reserve([size].into_iter()).expect("there is room");
@@ -168,14 +172,16 @@ fn tombstones_inserted_before_the_call_are_all_there() {
                 published.store(seq, Ordering::Release);
             }
         });
-        for _ in 0..2 {
+        let readers = [(); 2].map(|()| {
             scope.spawn(|| {
                 while published.load(Ordering::Acquire) < 300 {
                     let before = published.load(Ordering::Acquire);
                     assert!(memtable.tombstones().len() as u64 >= before);
                 }
-            });
-        }
+            })
+        });
+        join([writer]);
+        join(readers);
     });
     assert_eq!(memtable.tombstones().len(), 300);
 }
