@@ -164,11 +164,6 @@ impl Record {
         self.model.get_at(self.slots[slot].id, key, at)
     }
 
-    /// Whether two states look alike.
-    pub(crate) fn same(&self, one: SeqNo, other: SeqNo) -> bool {
-        one == other || (0..SLOTS).all(|slot| self.all(slot, one) == self.all(slot, other))
-    }
-
     /// What is there of a family.
     pub(crate) fn all(&self, slot: usize, at: SeqNo) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.model.all_at(self.slots[slot].id, at)

@@ -15,16 +15,36 @@ use super::record::{Checkpoint, Record, family_name};
 use super::setting::Setting;
 use super::world::family;
 
+/// What an opened store holds.
+pub(crate) struct Survivor {
+    /// A state of the record with the same content.
+    pub(crate) state: SeqNo,
+    /// The content, by slot.
+    families: Vec<(usize, Entries)>,
+}
+
+impl Survivor {
+    /// Whether it is the content of the record at `at`, in the families that are there.
+    pub(crate) fn is_at(&self, record: &Record, at: SeqNo) -> bool {
+        self.families.iter().all(|(slot, entries)| *entries == record.all(*slot, at))
+    }
+
+    /// Whether two stores hold the same. States may differ where the writes between them are of a family that was dropped.
+    pub(crate) fn holds_the_same(&self, other: &Survivor) -> bool {
+        self.families == other.families
+    }
+}
+
 /// Which state of the record an opened store holds, from `floor` on: the same one over all families, whole
 /// batches, no hole; both scans and all gets agree.
-pub(crate) fn state_of(db: &Db, record: &Record, floor: SeqNo) -> Result<SeqNo> {
+pub(crate) fn state_of(db: &Db, record: &Record, floor: SeqNo) -> Result<Survivor> {
     let families = families_of(db, record)?;
     let snapshot = db.snapshot();
-    let mut found: Vec<(usize, Entries)> = Vec::new();
+    let mut found = Survivor { state: SeqNo::ZERO, families: Vec::new() };
     for (slot, family) in &families {
-        found.push((*slot, entries(&snapshot, family.as_ref())?));
+        found.families.push((*slot, entries(&snapshot, family.as_ref())?));
     }
-    let holds = |at: SeqNo| found.iter().all(|(slot, entries)| *entries == record.all(*slot, at));
+    let holds = |at: SeqNo| found.is_at(record, at);
     // The store's own number says where to look first; it is no promise.
     let told = SeqNo::new(snapshot.sequence());
     let told = record.ends.binary_search(&told).is_ok().then_some(told).filter(|told| *told >= floor);
@@ -40,7 +60,7 @@ pub(crate) fn state_of(db: &Db, record: &Record, floor: SeqNo) -> Result<SeqNo> 
     for (slot, family) in &families {
         check_family(&snapshot, family.as_ref(), &record.all(*slot, state)).with_context(|| family_name(*slot))?;
     }
-    Ok(state)
+    Ok(Survivor { state, ..found })
 }
 
 /// The families of `db`, which are those that the record asks for or allows.
@@ -77,7 +97,8 @@ pub(crate) fn check_checkpoint(copy: &Checkpoint, record: &Record, setting: &Set
     of_then.slots = copy.slots;
     let found =
         state_of(&opened.context("open a checkpoint")?, &of_then, copy.at).with_context(|| copy.path.clone())?;
-    ensure!(of_then.same(found, copy.at), "{} holds the state at {found}, not that at {}", copy.path, copy.at);
+    let state = found.state;
+    ensure!(found.is_at(&of_then, copy.at), "{} holds the state at {state}, not that at {}", copy.path, copy.at);
     Ok(())
 }
 

@@ -231,7 +231,7 @@ impl World {
     /// Takes what an opened store holds for the record: some state from the last one on that was promised.
     pub(crate) fn adopt(&mut self, floor: SeqNo) -> Result<()> {
         let mut record = self.record.lock();
-        let found = survivor::state_of(self.db()?, &record, floor)?;
+        let found = survivor::state_of(self.db()?, &record, floor)?.state;
         record.rewind(found);
         record.acknowledge(true);
         survivor::settle_slots(self.db()?, &mut record);

@@ -59,7 +59,7 @@ pub(in crate::lanes) fn check(memory: MemFs, recovery: &Recovery<'_>, choices: &
     } else {
         open(recovery.setting, Arc::new(memory.clone()))?
     };
-    let state = state_of(&db, recovery.record, floor)?;
+    let first = state_of(&db, recovery.record, floor)?;
     if choices.one_in(VERIFIED_ONE_IN) {
         db.verify().context("verify")?;
     }
@@ -85,8 +85,11 @@ pub(in crate::lanes) fn check(memory: MemFs, recovery: &Recovery<'_>, choices: &
     let again = open(recovery.setting, Arc::new(left.clone())).context("the second open")?;
     let second = state_of(&again, recovery.record, SeqNo::ZERO).context("the second open")?;
     ensure!(
-        recovery.record.same(second, state),
-        "the first open found the state at {state}, the second one that at {second}"
+        first.holds_the_same(&second),
+        "the first open found the state at {}, the second one, after {}, that at {}",
+        first.state,
+        fate.map_or("close".to_owned(), |fate| format!("{fate:?}")),
+        second.state
     );
     // The first one leaves files alone when the manifest had a torn end.
     check_files(&again, &left)?;
