@@ -369,8 +369,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "directory-shows-what-is-newer",
         file: "crates/lsm-sstable/src/directory.rs",
-        find: "Some(Ordering::Equal) if trailer(entry.key) > newest => {}",
-        plant: "Some(Ordering::Equal) if trailer(entry.key) > newest && newest == 0 => {}",
+        find: "Some(Ordering::Equal) if trailer(entry.key) > newest => {}\n                Some(Ordering::Equal)",
+        plant: "Some(Ordering::Equal) if trailer(entry.key) > newest && newest == 0 => {}\n                Some(Ordering::Equal)",
         caught_by: Test("-p lsm-sstable --test table many_lookups"),
     },
     Plant {
@@ -449,5 +449,12 @@ pub(crate) const PLANTS: &[Plant] = &[
         find: "let oldest = coverage.map_or(SeqNo::ZERO, Coverage::seq);",
         plant: "let oldest = coverage.map_or(SeqNo::ZERO, |_| SeqNo::ZERO);",
         caught_by: Test("-p lsm-core --lib visible"),
+    },
+    Plant {
+        name: "seek-ends-before-its-target",
+        file: "crates/lsm-sstable/src/directory.rs",
+        find: "Some(Ordering::Equal) if trailer(entry.key) > newest => {}\n                Some(_)",
+        plant: "Some(Ordering::Equal) if trailer(entry.key) > newest && newest == 0 => {}\n                Some(_)",
+        caught_by: Test("-p lsm-sstable --lib stands_where"),
     },
 ];
