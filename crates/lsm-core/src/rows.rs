@@ -69,11 +69,6 @@ impl<'a> Wanted<'a> {
         self.direction
     }
 
-    /// How many entries at most.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
     /// Whether an entry with this internal key is wanted, if it is the only version of its key.
     #[inline]
     pub fn takes(&self, internal_key: &[u8]) -> bool {

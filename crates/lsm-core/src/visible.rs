@@ -414,11 +414,14 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             }
             self.key.clear();
             self.key.extend_from_slice(entry.user_key);
-            let seq = entry.seq;
-            covered(&mut self.tombstones, &mut self.coverage, &self.visibility, &self.key, seq)?;
-            if self.take_rows()? {
-                self.run.end_at(|| successor(self.rows.key()));
-                return Ok(());
+            let (seq, is_value) = (entry.seq, entry.kind == Kind::Value);
+            if is_value && self.ahead > 0 {
+                // V3: rows are taken by it.
+                covered(&mut self.tombstones, &mut self.coverage, &self.visibility, &self.key, seq)?;
+                if self.take_rows()? {
+                    self.run.end_at(|| successor(self.rows.key()));
+                    return Ok(());
+                }
             }
             if let Err(error) = self.collect_backward().and_then(|()| self.join_backward()) {
                 self.value = Value::None;

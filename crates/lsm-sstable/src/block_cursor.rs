@@ -384,8 +384,8 @@ mod tests {
     /// Key and value.
     type Row = (Vec<u8>, Vec<u8>);
 
-    /// The rows that `wanted` says from entry `position` on, one by one, and the entry that comes then.
-    fn wanted_from(keys: &[InternalKey], mut position: usize, wanted: &Wanted<'_>) -> (Vec<Row>, usize) {
+    /// The rows that `wanted` says from entry `position` on, one by one, up to `count`, and the entry that comes then.
+    fn wanted_from(keys: &[InternalKey], mut position: usize, wanted: &Wanted<'_>, count: usize) -> (Vec<Row>, usize) {
         let mut rows: Vec<Row> = Vec::new();
         loop {
             let user_key = keys[position].user_key();
@@ -398,7 +398,7 @@ mod tests {
                 Direction::Forward => rows.last().map(|(key, _)| key.as_slice()),
                 Direction::Backward => Some(behind.user_key()),
             };
-            if rows.len() == wanted.count() || other == Some(user_key) || !wanted.takes(keys[position].as_bytes()) {
+            if rows.len() == count || other == Some(user_key) || !wanted.takes(keys[position].as_bytes()) {
                 return (rows, position);
             }
             rows.push((user_key.to_vec(), user_key.to_vec()));
@@ -448,9 +448,10 @@ mod tests {
             keys.sort_unstable();
             keys.dedup();
             let (count, oldest, newest) = limits;
+            let count = usize::from(count % 20);
             let end = end.map(user_key);
             [Direction::Forward, Direction::Backward].into_iter().all(|direction| {
-                let wanted = Wanted::new(direction, usize::from(count % 20))
+                let wanted = Wanted::new(direction, count)
                     .of_versions(SeqNo::new(u64::from(oldest % 3)), SeqNo::new(u64::from(5 + newest % 4)));
                 let wanted = end.as_deref().map_or(wanted, |end| wanted.before(end));
                 (0..keys.len()).all(|start| {
@@ -463,7 +464,7 @@ mod tests {
                         taken.push((rows.key().to_vec(), rows.value().to_vec()));
                         rows.advance();
                     }
-                    let (expected, stand) = wanted_from(&keys, start, &wanted);
+                    let (expected, stand) = wanted_from(&keys, start, &wanted, count);
                     taken == expected && at(&cursor).as_ref() == Some(&keys[stand])
                 })
             })
