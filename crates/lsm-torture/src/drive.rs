@@ -85,9 +85,14 @@ pub(crate) fn repro(lane: &dyn Lane, seed: u64, step: Option<u64>) -> bool {
 }
 
 fn drive(lane: &dyn Lane, amount: Amount, first_seed: u64) -> Outcome {
+    let mut nothing = Outcome { cases: 0, counts: BTreeMap::new(), findings: Vec::new(), took: Duration::ZERO };
+    if let Err(error) = lane.prepare() {
+        nothing.findings.push(format!("not ready: {error:#}"));
+        return nothing;
+    }
     let start = Instant::now();
     let next_seed = AtomicU64::new(first_seed);
-    let total = Mutex::new(Outcome { cases: 0, counts: BTreeMap::new(), findings: Vec::new(), took: Duration::ZERO });
+    let total = Mutex::new(nothing);
     let goes_on = |seed: u64| {
         let total = total.lock();
         let is_due = seed - first_seed < lane.seeds() || total.cases < lane.figure();

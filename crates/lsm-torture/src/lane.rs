@@ -40,6 +40,14 @@ pub(crate) trait Lane: Sync {
         None
     }
 
+    /// Makes what the lane needs, before anyone looks at the clock.
+    ///
+    /// # Errors
+    /// Why that is impossible. The lane then fails.
+    fn prepare(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// How long a step may take before it counts as hung.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)

@@ -53,6 +53,10 @@ impl Lane for Kill {
         20
     }
 
+    fn prepare(&self) -> Result<()> {
+        tools::lsm().map(|_| ())
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_secs(120)
     }
