@@ -13,7 +13,6 @@ use std::cell::RefCell;
 
 use lsm_core::coding::{Decoder, put_varint32};
 use lsm_core::{Error, Result};
-use lz4_flex::block::CompressTable;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, inflate_flags};
 use zstd::zstd_safe::{DCtx, DDict};
@@ -56,7 +55,7 @@ const ZSTD: u8 = 7;
 /// Compresses block after block, reusing its memory.
 pub(crate) enum Compressor {
     None,
-    Lz4 { table: Box<CompressTable>, out: Vec<u8> },
+    Lz4 { out: Vec<u8> },
     Zstd { context: Box<zstd::bulk::Compressor<'static>>, body: Vec<u8>, out: Vec<u8> },
 }
 
@@ -64,7 +63,7 @@ impl Compressor {
     pub(crate) fn new(compression: Compression) -> Result<Compressor> {
         Ok(match compression {
             Compression::None => Compressor::None,
-            Compression::Lz4 => Compressor::Lz4 { table: Box::default(), out: Vec::new() },
+            Compression::Lz4 => Compressor::Lz4 { out: Vec::new() },
             Compression::Zstd { level } => {
                 let context = zstd::bulk::Compressor::new(level)
                     .map_err(|error| Error::invalid_argument(format!("zstd level {level}: {error}")))?;
@@ -78,7 +77,7 @@ impl Compressor {
         let Ok(raw_bytes) = u32::try_from(payload.len()) else { return (payload, STORED) };
         let packed = match self {
             Compressor::None => None,
-            Compressor::Lz4 { table, out } => compress_lz4(table, payload, raw_bytes, out).map(|packed| (packed, LZ4)),
+            Compressor::Lz4 { out } => compress_lz4(payload, raw_bytes, out).map(|packed| (packed, LZ4)),
             Compressor::Zstd { context, body, out } => {
                 compress_zstd(context, payload, raw_bytes, body, out).map(|packed| (packed, ZSTD))
             }
@@ -87,17 +86,13 @@ impl Compressor {
     }
 }
 
-fn compress_lz4<'a>(
-    table: &mut CompressTable,
-    payload: &[u8],
-    raw_bytes: u32,
-    out: &'a mut Vec<u8>,
-) -> Option<&'a [u8]> {
+fn compress_lz4<'a>(payload: &[u8], raw_bytes: u32, out: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    let room = lz4::block::compress_bound(payload.len()).ok()?;
     out.clear();
     put_varint32(out, raw_bytes);
     let start = out.len();
-    out.resize(start + lz4_flex::block::get_maximum_output_size(payload.len()), 0);
-    let bytes = lz4_flex::block::compress_into_with_table(payload, &mut out[start..], table).ok()?;
+    out.resize(start + room, 0);
+    let bytes = lz4::block::compress_to_buffer(payload, None, false, &mut out[start..]).ok()?;
     Some(&out[..start + bytes])
 }
 
@@ -226,10 +221,12 @@ fn decompress_deflate(
 fn decompress_lz4(body: &[u8], raw_bytes: usize, mut raw: Vec<u8>, dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
     raw.resize(raw_bytes, 0);
     let bytes = match dictionary {
-        Some(dictionary) => lz4_flex::block::decompress_into_with_dict(body, &mut raw, &dictionary.bytes),
-        None => lz4_flex::block::decompress_into(body, &mut raw),
+        Some(dictionary) => lz4_flex::block::decompress_into_with_dict(body, &mut raw, &dictionary.bytes).ok()?,
+        // The library takes the length for an i32 unseen.
+        None if i32::try_from(body.len()).is_err() => return None,
+        None => lz4::block::decompress_to_buffer(body, Some(i32::try_from(raw_bytes).ok()?), &mut raw).ok()?,
     };
-    raw.truncate(bytes.ok()?);
+    raw.truncate(bytes);
     Some(raw)
 }
 

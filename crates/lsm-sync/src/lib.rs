@@ -21,7 +21,7 @@ pub use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(shuttle))]
 pub use std::hint::spin_loop;
 #[cfg(not(shuttle))]
-pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 #[cfg(not(shuttle))]
 pub use std::thread;
 
@@ -33,7 +33,7 @@ pub use scheduled::{Condvar, Mutex, MutexGuard};
 #[cfg(shuttle)]
 pub use shuttle::hint::spin_loop;
 #[cfg(shuttle)]
-pub use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 #[cfg(shuttle)]
 pub use shuttle::thread;
 

@@ -26,6 +26,19 @@ fn a_slot_changes_hands(put: Put) {
     assert_eq!(cache.used_bytes(), bytes_in(&[Some(slots)]), "C1");
 }
 
+/// A thread puts a block into a slot while the hand takes out the one that was there.
+fn the_hand_comes_by(put: Put) {
+    let cache = BlockCache::new(1 << 20);
+    let slots = Slots::new(&cache, 1);
+    put(&slots, &slots.slots[0], cached(100));
+    let threads = [None, cached(200)].map(|block| {
+        let slots = Arc::clone(&slots);
+        thread::spawn(move || put(&slots, &slots.slots[0], block))
+    });
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(cache.used_bytes(), bytes_in(&[Some(slots)]), "C1");
+}
+
 /// Threads insert more than fits and read, while one of the tables is closed.
 fn tables_share_a_budget() {
     let block_bytes = cached(1000).map_or(0, |cached| cached.bytes());
@@ -47,9 +60,26 @@ fn tables_share_a_budget() {
 
 #[test]
 fn what_is_used_is_what_is_there() {
-    // Covers C1 and C2.
+    // Covers C1, C2 and C5.
     explore::holds(|| a_slot_changes_hands(Slots::put));
+    explore::holds(|| the_hand_comes_by(Slots::put));
     explore::holds(tables_share_a_budget);
+}
+
+#[test]
+fn a_block_that_the_hand_passes_by_is_found() {
+    fn put(slots: &Slots, slot: &Slot, block: Option<Arc<CachedBlock>>) {
+        // Too early: the other thread may say that the slot is empty before the swap.
+        slot.state.store(if block.is_some() { KEPT } else { EMPTY }, Ordering::Relaxed);
+        if let Some(block) = &block {
+            slots.cache.used.fetch_add(block.bytes(), Ordering::Relaxed);
+        }
+        thread::yield_now();
+        if let Some(before) = slot.block.swap(block) {
+            slots.cache.used.fetch_sub(before.bytes(), Ordering::Relaxed);
+        }
+    }
+    explore::finds("C5", || the_hand_comes_by(put));
 }
 
 #[test]
@@ -65,6 +95,7 @@ fn a_block_that_two_threads_take_out_is_found() {
         if let Some(before) = before {
             used.fetch_sub(before.bytes(), Ordering::Relaxed);
         }
+        slot.state.store(KEPT, Ordering::Relaxed);
     }
     explore::finds("C1", || a_slot_changes_hands(put));
 }
