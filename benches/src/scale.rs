@@ -15,6 +15,8 @@ pub(crate) struct Scale {
     pub(crate) seconds: f64,
     /// Seconds after which a phase that is measured by count ends early.
     pub(crate) seconds_max: f64,
+    /// Threads of the scenarios that have several, in the place of their own number.
+    pub(crate) threads: Option<u64>,
     pub(crate) rounds: u32,
     pub(crate) cache_bytes: usize,
     pub(crate) write_buffer_bytes: usize,
@@ -34,6 +36,7 @@ impl Scale {
             value_bytes: 100,
             seconds: 0.8,
             seconds_max: 6.0,
+            threads: None,
             rounds: 2,
             cache_bytes: 256 << 20,
             write_buffer_bytes: 8 << 20,

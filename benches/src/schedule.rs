@@ -63,6 +63,9 @@ pub(crate) struct Arguments {
     /// Seconds of each phase
     #[arg(long)]
     seconds: Option<f64>,
+    /// Threads of the scenarios that have several (fillrandom-4t, sync-8t, get-2t), in the place of their own number
+    #[arg(long)]
+    threads: Option<u64>,
     /// Shape of the keys
     #[arg(long, default_value = "number")]
     keys: KeyShape,
@@ -79,6 +82,7 @@ impl Arguments {
         scale.value_bytes = self.value_bytes.unwrap_or(scale.value_bytes);
         scale.seconds = self.seconds.unwrap_or(scale.seconds);
         scale.compression = !self.uncompressed;
+        scale.threads = self.threads.map(|threads| threads.max(1)).or(scale.threads);
         scale
     }
 

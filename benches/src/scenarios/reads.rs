@@ -37,7 +37,7 @@ pub(super) fn gets_and_seeks<E: Engine>(bench: &Bench<'_>, engine: &E, name: &st
     let drawn = bench.random_rows(DRAWN, scale.rows);
     let row = |thread: u64, index: u64| u64::from(drawn[(index + thread * 7919) as usize % DRAWN]);
     let (every, threads) = match name {
-        "get-2t" => (8, 2),
+        "get-2t" => (8, scale.threads.unwrap_or(2)),
         "get-1t" | "get-missing" | "get-small-cache" => (8, 1),
         _ => (1, 1),
     };

@@ -17,8 +17,8 @@ pub(super) fn puts<E: Engine>(bench: &Bench<'_>, engine: &E, name: &str) -> Resu
     let salt = u64::from(name == "overwrite");
     let syncs = name.starts_with("sync");
     let threads = match name {
-        "fillrandom-4t" => 4,
-        "sync-8t" => 8,
+        "fillrandom-4t" => scale.threads.unwrap_or(4),
+        "sync-8t" => scale.threads.unwrap_or(8),
         _ => 1,
     };
     let phase = Phase {

@@ -1,13 +1,15 @@
 //! The write path: one owner of a commit's way from the caller's batch to the acknowledgement.
 //!
 //! ```text
-//!   encode ─▶ ┌─ writer lock ────────────────────────────────────┐ ─▶ deliver ─▶ insert into ─▶ publish ─▶ sync
-//!             │ room in memtables · sequence numbers · log record │    (shared)    memtables    in order   (shared)
-//!             └───────────────────────────────────────────────────┘               (parallel)
+//!          ┌─ writer lock ────────────────────────────────────┐
+//!   gate ─▶│ room in memtables · sequence numbers · log record │─▶ deliver ─▶ insert into ─▶ publish ─▶ leave ─▶ sync
+//!          └───────────────────────────────────────────────────┘   (shared)    memtables     in order    gate    (shared)
+//!                                                                              (parallel)
 //! ```
 //!
 //! Under the lock nothing waits: the log record is a copy into memory, and a full memtable is met before
-//! the log is touched. Inserting happens outside, by as many threads as there are commits.
+//! the log is touched. Inserting happens outside, by as many threads as there are commits inside the gate, which are
+//! fewer than there are cores.
 //!
 //! # Invariants
 //! A1. Records stand in the log in the order of their sequence numbers.
@@ -21,6 +23,7 @@
 
 use crate::family::Family;
 use crate::store::{Families, Store};
+use crate::sync::MutexGuard;
 use crate::view::View;
 use crate::{Durability, Error, ErrorKind, Result, WriteOptions};
 use lsm_core::batch::{Entry, Record};
@@ -101,7 +104,7 @@ impl Store {
             self.retry();
         }
         self.pacer.admit(batch.byte_size(), options.no_stall, help, alive)?;
-        let mut staged = self.stage(batch, durability, options.no_stall)?;
+        let (mut staged, place) = self.stage(batch, durability, options.no_stall)?;
         let count = u64::from(batch.count());
         let turn = self.publisher.turn(staged.first, count);
         let delivered = self.fenced(|| {
@@ -111,7 +114,9 @@ impl Store {
             }
             delivered
         });
-        if !turn.publish() {
+        let is_visible = turn.publish();
+        drop(place);
+        if !is_visible {
             return Err(self.halted());
         }
         delivered?;
@@ -151,23 +156,29 @@ impl Store {
         }
     }
 
-    /// The part under the writer lock.
-    fn stage(self: &Arc<Self>, batch: &mut WriteBatch, durability: Durability, no_stall: bool) -> Result<Staged> {
+    /// The part under the writer lock. The place at the gate is kept until the batch is visible.
+    fn stage(
+        self: &Arc<Self>,
+        batch: &mut WriteBatch,
+        durability: Durability,
+        no_stall: bool,
+    ) -> Result<(Staged, MutexGuard<'_, ()>)> {
         loop {
+            let place = self.gate.enter();
             let mut guard = self.writer.lock();
             self.health.check_writable()?;
             let writer = guard.as_mut().filter(|writer| !writer.refuses).ok_or_else(Error::closed)?;
             match self.fenced(|| self.try_stage(writer, batch, durability))? {
-                Attempt::Staged(staged) => return Ok(staged),
+                Attempt::Staged(staged) => return Ok((staged, place)),
                 Attempt::Rotated => {}
                 Attempt::OverBudget => {
-                    drop(guard);
+                    drop((guard, place));
                     // Without a frozen one no flush would change anything: the next try freezes another family's.
                     let is_crowded = || self.memtable_bytes() > self.options.memtable_bytes_max() && self.has_frozen();
                     self.wait_for_memtable(is_crowded, no_stall)?;
                 }
                 Attempt::Crowded(full) => {
-                    drop(guard);
+                    drop((guard, place));
                     let is_crowded = |full: &Full| full.family.view.load().is_crowded();
                     self.wait_for_memtable(|| full.iter().any(is_crowded), no_stall)?;
                 }

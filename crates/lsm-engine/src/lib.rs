@@ -44,6 +44,7 @@ mod error;
 mod families;
 mod family;
 mod flush;
+mod gate;
 mod get;
 mod health;
 mod level;

@@ -15,6 +15,7 @@ use crate::background::Background;
 use crate::commit::Writer;
 use crate::db::Db;
 use crate::family::Family;
+use crate::gate::Gate;
 use crate::health::Health;
 use crate::logs::Logs;
 use crate::pace::Pacer;
@@ -234,6 +235,7 @@ pub(crate) fn assemble(
         db_id: state.db_id.clone().unwrap_or_default(),
         session_id: lsm_manifest::new_db_id(&*fs),
         families: ArcSwap::from_pointee(families),
+        gate: Gate::new(options.concurrent_writers),
         publisher: Publisher::new(state.last_seq),
         snapshots: Default::default(),
         tables,

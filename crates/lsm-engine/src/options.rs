@@ -129,6 +129,7 @@ pub struct Options {
     pub(crate) target_file_size: Option<u64>,
     pub(crate) max_subcompactions: usize,
     pub(crate) background_threads: usize,
+    pub(crate) concurrent_writers: Option<usize>,
     pub(crate) rate_limit: Option<u64>,
     pub(crate) durability: Durability,
     pub(crate) recovery_mode: RecoveryMode,
@@ -189,6 +190,7 @@ impl Options {
             target_file_size: None,
             max_subcompactions: 2,
             background_threads: 2,
+            concurrent_writers: None,
             rate_limit: None,
             durability: Durability::Buffered,
             recovery_mode: RecoveryMode::default(),
@@ -271,6 +273,9 @@ impl Options {
         max_subcompactions: usize => max_subcompactions = max_subcompactions;
         /// Flushes and compactions at the same time (default: 2).
         background_threads: usize => background_threads = background_threads;
+        /// Commits that insert at the same time; others wait until one of these is visible (default: one for every two
+        /// cores). More pay only where writers, flushes and compactions together are fewer than the cores.
+        concurrent_writers: usize => concurrent_writers = Some(concurrent_writers);
         /// Bytes per second that flush and compaction may write (default: no limit).
         rate_limit: u64 => rate_limit = Some(rate_limit);
         /// Durability of writes that do not choose their own (default: [`Durability::Buffered`]).

@@ -9,6 +9,7 @@ use crate::close::Closing;
 use crate::commit::Writer;
 use crate::contain::ignoring_panics;
 use crate::family::Family;
+use crate::gate::Gate;
 use crate::health::Health;
 use crate::logs::Logs;
 use crate::pace::{Pacer, Pressure};
@@ -41,6 +42,7 @@ pub(crate) struct Store {
     pub(crate) db_id: String,
     pub(crate) session_id: String,
     pub(crate) families: ArcSwap<Families>,
+    pub(crate) gate: Gate,
     pub(crate) publisher: Publisher,
     pub(crate) snapshots: Snapshots,
     pub(crate) tables: Tables,

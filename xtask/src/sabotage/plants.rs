@@ -151,8 +151,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "published-before-inserted",
         file: "crates/lsm-engine/src/commit.rs",
-        find: "            if delivered.is_ok() {\n                staged.insert(batch);\n            }\n            delivered\n        });\n        if !turn.publish() {\n            return Err(self.halted());\n        }",
-        plant: "            delivered\n        });\n        if !turn.publish() {\n            return Err(self.halted());\n        }\n        if delivered.is_ok() {\n            staged.insert(batch);\n        }",
+        find: "            if delivered.is_ok() {\n                staged.insert(batch);\n            }\n            delivered\n        });\n        let is_visible = turn.publish();\n",
+        plant: "            delivered\n        });\n        let is_visible = turn.publish();\n        if delivered.is_ok() {\n            staged.insert(batch);\n        }\n",
         caught_by: Lane("isolation"),
     },
     Plant {

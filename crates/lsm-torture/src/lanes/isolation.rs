@@ -92,6 +92,7 @@ fn options(seed: u64) -> Options {
         .target_file_size(16 << 10)
         .level0_file_num_compaction_trigger(2)
         .log_access(access)
+        .concurrent_writers(if seed % 4 < 2 { 4 } else { 1 })
 }
 
 fn lists_of(db: &Db) -> Result<ColumnFamily> {
