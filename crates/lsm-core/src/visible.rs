@@ -2,7 +2,8 @@
 //!
 //! Below lie all versions of all keys, newest first per key; above, a user walks live keys with one
 //! value each. This cursor hides versions newer than the reader, older versions of a key, deleted
-//! keys, keys under range tombstones, and joins merge operands into values.
+//! keys, keys under range tombstones, and joins merge operands into values. The moves are here, the ways to the next live
+//! key in [`forward`] and [`backward`].
 //!
 //! # Invariants
 //! V1. Going forward, `inner` stands on the current entry while `value` is `Value::Lent`, else
@@ -11,17 +12,15 @@
 //! V3. `coverage` is asked again only when a key lies outside of what the last answer holds for.
 //! V4. `run` holds dead keys without a live one between them, all passed by the move that is under way.
 
+mod backward;
+mod forward;
+
 use crate::dead::{DeadRun, DeadStretches};
-use crate::key::{self, InternalKey, ParsedKey, is_same_key, successor};
-use crate::operator;
+use crate::key::{self, InternalKey, ParsedKey};
 use crate::range_tombstone::{Coverage, TombstoneSource};
 use crate::rows::{Direction, Rows, Wanted};
 use crate::{Cursor, Error, Kind, MergeOperator, Result, SeqNo, Slice};
 use std::sync::Arc;
-
-/// A longer value is lent from its block or memtable by who walks backward, a shorter one is copied: that costs less than
-/// to count who has the block.
-const COPIED_BYTES_MAX: usize = 1 << 10;
 
 /// After this many entries of one key were stepped over, seek instead: a hot key may have thousands.
 const STEPS_BEFORE_SEEK: usize = 8;
@@ -304,208 +303,6 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             Value::Row => self.rows.value_slice(),
             Value::Owned(value) => value.clone(),
         }
-    }
-
-    /// Goes forward to the first live key; `skip` says that `self.key` is done with.
-    fn settle_forward(&mut self, mut skip: bool) -> Result<()> {
-        self.direction = Direction::Forward;
-        self.value = Value::None;
-        self.run.reset();
-        let mut steps = 0;
-        while self.inner.valid() {
-            let entry = parse(self.inner.key())?;
-            if self.visibility.to.as_deref().is_some_and(|to| to <= entry.user_key) {
-                self.run.end_before(|| entry.user_key.to_vec());
-                return Ok(());
-            }
-            let done = skip && is_same_key(entry.user_key, &self.key);
-            if done || entry.seq > self.visibility.seq {
-                steps += 1;
-                if steps <= STEPS_BEFORE_SEEK {
-                    self.inner.next()?;
-                    continue;
-                }
-                steps = 0;
-                let target = match done {
-                    true => InternalKey::behind(entry.user_key),
-                    false => InternalKey::for_seek(entry.user_key, self.visibility.seq),
-                };
-                self.inner.seek(target.as_bytes())?;
-                continue;
-            }
-            steps = 0;
-            let (seq, kind) = (entry.seq, entry.kind);
-            let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
-            self.key.clear();
-            self.key.extend_from_slice(entry.user_key);
-            match kind {
-                Kind::Value if !deleted => {
-                    self.run.end_before(|| self.key.clone());
-                    if !self.take_rows()? {
-                        self.value = Value::Lent;
-                    }
-                    return Ok(());
-                }
-                Kind::Merge if !deleted => {
-                    self.run.end_before(|| self.key.clone());
-                    return self.join_forward();
-                }
-                _ => {}
-            }
-            skip = true;
-            match self.run.pass_forward(&self.key) {
-                None => self.inner.next()?,
-                Some(dead) => self.inner.seek(InternalKey::for_seek(&dead.end, SeqNo::MAX).as_bytes())?,
-            }
-        }
-        self.run.end_before(|| successor(&self.key));
-        Ok(())
-    }
-
-    /// Joins the operands of `self.key` on which `inner` stands with what lies below them.
-    fn join_forward(&mut self) -> Result<()> {
-        let mut operands = Vec::new();
-        let mut base = None;
-        while self.inner.valid() {
-            let entry = parse(self.inner.key())?;
-            if !is_same_key(entry.user_key, &self.key) {
-                break;
-            }
-            let (seq, kind) = (entry.seq, entry.kind);
-            let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, entry.user_key, seq)?;
-            match kind {
-                Kind::Merge if !deleted => operands.push(self.inner.value_slice()),
-                Kind::Value if !deleted => {
-                    base = Some(self.inner.value_slice());
-                    break;
-                }
-                _ => break,
-            }
-            self.inner.next()?;
-        }
-        let merged = operator::apply(self.visibility.merge_operator.as_deref(), &self.key, base.as_deref(), &operands)?;
-        self.value = Value::Owned(merged.into());
-        Ok(())
-    }
-
-    /// Stands `inner` on the last entry before `target`, from wherever it is behind it.
-    fn step_before(&mut self, target: &InternalKey) -> Result<()> {
-        for _ in 0..STEPS_BEFORE_SEEK {
-            if !self.inner.valid() {
-                break;
-            }
-            if key::compare(self.inner.key(), target.as_bytes()).is_lt() {
-                return Ok(());
-            }
-            self.inner.prev()?;
-        }
-        self.inner.seek_for_prev(target.as_bytes())
-    }
-
-    /// Goes backward to the last live key at or before where `inner` stands.
-    fn settle_backward(&mut self) -> Result<()> {
-        self.direction = Direction::Backward;
-        self.value = Value::None;
-        self.run.reset();
-        while self.inner.valid() {
-            let entry = parse(self.inner.key())?;
-            if self.visibility.from.as_deref().is_some_and(|from| entry.user_key < from) {
-                break;
-            }
-            self.key.clear();
-            self.key.extend_from_slice(entry.user_key);
-            let (seq, is_value) = (entry.seq, entry.kind == Kind::Value);
-            if is_value && self.ahead > 0 {
-                // V3: rows are taken by it.
-                covered(&mut self.tombstones, &mut self.coverage, &self.visibility, &self.key, seq)?;
-                if self.take_rows()? {
-                    self.run.end_at(|| successor(self.rows.key()));
-                    return Ok(());
-                }
-            }
-            if let Err(error) = self.collect_backward().and_then(|()| self.join_backward()) {
-                self.value = Value::None;
-                return Err(error);
-            }
-            if self.valid() {
-                self.run.end_at(|| successor(&self.key));
-                return Ok(());
-            }
-            if let Some(dead) = self.run.pass_backward(&self.key) {
-                // V2, of the first key of the stretch: it need not be in the store.
-                self.key = dead.start;
-                self.inner.seek_for_prev(InternalKey::for_seek(&self.key, SeqNo::MAX).as_bytes())?;
-            }
-        }
-        self.run.end_at(|| self.key.clone());
-        Ok(())
-    }
-
-    /// Takes in all versions of `self.key`, on whose oldest one `inner` stands, and leaves it before them (V2): the newest
-    /// value that counts goes to `value`, the operands above it to `operands`.
-    fn collect_backward(&mut self) -> Result<()> {
-        self.operands.clear();
-        let mut steps = 0;
-        loop {
-            let entry = parse(self.inner.key())?;
-            let (seq, kind) = (entry.seq, entry.kind);
-            if seq > self.visibility.seq {
-                // All that follows for this key is newer still.
-                steps += 1;
-                if steps > STEPS_BEFORE_SEEK {
-                    let before = InternalKey::for_seek(&self.key, SeqNo::MAX);
-                    return self.inner.seek_for_prev(before.as_bytes());
-                }
-            } else {
-                let deleted = covered(&mut self.tombstones, &mut self.coverage, &self.visibility, &self.key, seq)?;
-                match kind {
-                    Kind::Merge if !deleted => self.operands.push(self.inner.value_slice()),
-                    Kind::Value if !deleted => {
-                        self.keep_value();
-                        self.operands.clear();
-                    }
-                    _ => {
-                        self.value = Value::None;
-                        self.operands.clear();
-                    }
-                }
-            }
-            self.inner.prev()?;
-            if !self.inner.valid() || !is_same_key(key::user_key(self.inner.key()), &self.key) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Keeps the value on which `inner` stands, for it goes on.
-    #[inline]
-    fn keep_value(&mut self) {
-        let value = self.inner.value();
-        if value.len() > COPIED_BYTES_MAX {
-            self.value = Value::Owned(self.inner.value_slice());
-            return;
-        }
-        self.copied.clear();
-        self.copied.extend_from_slice(value);
-        self.value = Value::Copied;
-    }
-
-    /// Joins the operands with the value below them, if there are any.
-    fn join_backward(&mut self) -> Result<()> {
-        if self.operands.is_empty() {
-            return Ok(());
-        }
-        self.operands.reverse();
-        let base = match &self.value {
-            Value::Owned(base) => Some(&**base),
-            Value::Copied => Some(self.copied.as_slice()),
-            Value::Lent | Value::Row | Value::None => None,
-        };
-        let operator = self.visibility.merge_operator.as_deref();
-        let merged = operator::apply(operator, &self.key, base, &self.operands)?;
-        self.value = Value::Owned(merged.into());
-        self.operands.clear();
-        Ok(())
     }
 }
 

@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use lsm_core::checksum::masked_crc32c;
 use lsm_core::key::InternalKey;
+use lsm_core::merge::MergeCursor;
 use lsm_core::{Cursor, Kind, SeqNo};
 use lsm_sstable::{BlockCache, BuilderOptions, Compression, Table, TableBuilder, TableOptions, filter_hash};
 
@@ -42,10 +44,12 @@ fn build(entries: &[(InternalKey, Vec<u8>)], compression: Compression) -> Vec<u8
 }
 
 fn open(bytes: Vec<u8>, cached: bool) -> Arc<Table> {
-    let cache = cached.then(|| BlockCache::new(1 << 30));
-    Arc::new(
-        Table::open(Arc::new(bytes), TableOptions { cache, ..TableOptions::default() }).expect("it was just built"),
-    )
+    open_with(bytes, cached.then(|| BlockCache::new(1 << 30)))
+}
+
+fn open_with(bytes: Vec<u8>, cache: Option<Arc<BlockCache>>) -> Arc<Table> {
+    let options = TableOptions { cache, ..TableOptions::default() };
+    Arc::new(Table::open(Arc::new(bytes), options).expect("it was just built"))
 }
 
 fn building(c: &mut Criterion) {
@@ -78,6 +82,10 @@ fn lookups(c: &mut Criterion) {
     group.bench_function("uncached plain", |b| b.iter(|| uncached.get(&keys[next() as usize], SeqNo::MAX)));
     let uncached = open(build(&entries(ENTRIES), Compression::Lz4), false);
     group.bench_function("uncached lz4", |b| b.iter(|| uncached.get(&keys[next() as usize], SeqNo::MAX)));
+    // What making room costs beside reading the block: nearly every get does both.
+    let twentieth = BlockCache::new(ENTRIES as usize * 124 / 20);
+    let crowded = open_with(build(&entries(ENTRIES), Compression::Lz4), Some(twentieth));
+    group.bench_function("cache of a twentieth", |b| b.iter(|| crowded.get(&keys[next() as usize], SeqNo::MAX)));
     group.finish();
     let mut group = c.benchmark_group("seek");
     let mut cursor = cached.cursor();
@@ -121,6 +129,27 @@ fn scans(c: &mut Criterion) {
     });
 }
 
+/// Four tables whose keys take turns, as runs of level 0 do.
+fn merging(c: &mut Criterion) {
+    let all = entries(ENTRIES);
+    let part = |part: usize| all.iter().skip(part).step_by(4).cloned().collect::<Vec<_>>();
+    let tables: Vec<_> = (0..4).map(|number| open(build(&part(number), Compression::None), true)).collect();
+    let mut group = c.benchmark_group("merge");
+    group.throughput(Throughput::Elements(ENTRIES)).sample_size(20);
+    group.bench_function("four tables", |b| {
+        b.iter(|| {
+            let mut cursor = MergeCursor::new(tables.iter().map(Table::cursor).collect());
+            let mut bytes = 0;
+            cursor.seek_to_first().expect("undamaged");
+            while cursor.valid() {
+                bytes += cursor.key().len() + cursor.value().len();
+                cursor.next().expect("undamaged");
+            }
+            bytes
+        });
+    });
+}
+
 fn opening(c: &mut Criterion) {
     let bytes = Arc::new(build(&entries(ENTRIES), Compression::Lz4));
     c.bench_function("open", |b| {
@@ -141,5 +170,14 @@ fn hashing(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, building, lookups, scans, opening, hashing);
+fn checksums(c: &mut Criterion) {
+    let mut group = c.benchmark_group("crc32c");
+    for len in [100, 4096] {
+        let bytes = vec![7; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(len.to_string(), |b| b.iter(|| masked_crc32c(black_box(&bytes))));
+    }
+}
+
+criterion_group!(benches, building, lookups, scans, merging, opening, hashing, checksums);
 criterion_main!(benches);
