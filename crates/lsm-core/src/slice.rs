@@ -14,6 +14,10 @@ use std::sync::Arc;
 /// Up to this many bytes live inside the slice itself.
 pub const INLINE_BYTES_MAX: usize = 22;
 
+/// Up to this many bytes that are copied stay in memory of their own: a clone copies them again, but there is no count of
+/// owners to make room for.
+const OWNED_BYTES_MAX: usize = 512;
+
 /// Immutable bytes, cheap to clone, 24 bytes in size.
 ///
 /// ```
@@ -28,6 +32,7 @@ pub struct Slice(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
+    Owned(Box<[u8]>),
     Shared { offset: u32, len: u32, buffer: Arc<Vec<u8>> },
 }
 
@@ -39,6 +44,7 @@ impl Slice {
     pub fn copy_from(bytes: &[u8]) -> Slice {
         match Slice::inline(bytes) {
             Some(slice) => slice,
+            None if bytes.len() <= OWNED_BYTES_MAX => Slice(Repr::Owned(bytes.into())),
             None => Slice(Repr::Shared {
                 offset: 0,
                 len: u32::try_from(bytes.len()).expect("values have at most 1 GiB"),
@@ -79,6 +85,7 @@ impl Deref for Slice {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..*len as usize],
+            Repr::Owned(bytes) => bytes,
             Repr::Shared { offset, len, buffer } => &buffer[*offset as usize..*offset as usize + *len as usize],
         }
     }
@@ -110,8 +117,11 @@ impl From<&[u8]> for Slice {
 
 impl From<Vec<u8>> for Slice {
     fn from(bytes: Vec<u8>) -> Slice {
-        let len = bytes.len();
-        Slice::from_shared(&Arc::new(bytes), 0..len)
+        match bytes.len() {
+            ..=INLINE_BYTES_MAX => Slice::copy_from(&bytes),
+            ..=OWNED_BYTES_MAX => Slice(Repr::Owned(bytes.into())),
+            len => Slice::from_shared(&Arc::new(bytes), 0..len),
+        }
     }
 }
 
@@ -197,9 +207,10 @@ mod tests {
 
     #[test]
     fn every_length_reads_back() {
-        for len in 0..100 {
-            let bytes: Vec<u8> = (0..len).collect();
+        for len in (0..100).chain(OWNED_BYTES_MAX - 2..OWNED_BYTES_MAX + 3) {
+            let bytes: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
             assert_eq!(Slice::copy_from(&bytes), bytes);
+            assert_eq!(Slice::from(bytes.clone()), bytes);
             let buffer = Arc::new([vec![9; 5], bytes.clone(), vec![9; 5]].concat());
             let slice = Slice::from_shared(&buffer, 5..5 + bytes.len());
             assert_eq!(slice, bytes);
@@ -210,20 +221,22 @@ mod tests {
     #[cfg(feature = "bytes")]
     #[test]
     fn bytes_are_handed_over_without_a_copy() {
-        let slice = Slice::from(vec![7; 100]);
-        let address = slice.as_ptr();
-        let bytes = bytes::Bytes::from(slice);
-        assert_eq!((bytes.as_ptr(), bytes.len()), (address, 100));
+        for len in [100, 1000] {
+            let slice = Slice::from(vec![7; len]);
+            let address = slice.as_ptr();
+            let bytes = bytes::Bytes::from(slice);
+            assert_eq!((bytes.as_ptr(), bytes.len()), (address, len));
+        }
     }
 
     #[test]
     fn long_slices_share_their_buffer_until_detached() {
-        let buffer = Arc::new(vec![7; 100]);
-        let slice = Slice::from_shared(&buffer, 10..90);
+        let buffer = Arc::new(vec![7; 1000]);
+        let slice = Slice::from_shared(&buffer, 10..900);
         assert_eq!(Arc::strong_count(&buffer), 2);
         let detached = slice.detach();
         drop(slice);
         assert_eq!(Arc::strong_count(&buffer), 1);
-        assert_eq!(detached, vec![7; 80]);
+        assert_eq!(detached, vec![7; 890]);
     }
 }

@@ -22,6 +22,8 @@ const SPINS: usize = if cfg!(shuttle) { 1 } else { 40 };
 /// one mostly waits for a core, and a wake-up costs more than its whole commit (docs/performance.md).
 const YIELDS: usize = if cfg!(shuttle) { 0 } else { 100 };
 
+/// Apart from what else readers look at: each commit writes here.
+#[repr(align(128))]
 pub(crate) struct Publisher {
     visible: AtomicU64,
     sleepers: AtomicUsize,

@@ -6,8 +6,9 @@ use lsm_core::WriteBatch;
 use std::fmt;
 use std::time::Duration;
 
-/// Counts since the store was opened.
+/// Counts since the store was opened. Apart from what readers look at: each commit writes here.
 #[derive(Default)]
+#[repr(align(128))]
 pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) written_bytes: AtomicU64,

@@ -269,7 +269,7 @@ impl Drop for Slots {
 #[derive(Default)]
 struct Tally([Stripe; STRIPES]);
 
-const STRIPES: usize = 16;
+const STRIPES: usize = 32;
 
 #[derive(Default)]
 #[repr(align(128))]

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use lsm_core::filename::FileKind;
 use lsm_testkit::Choices;
 
 use crate::lane::{Lane, Steps};
@@ -180,9 +181,9 @@ fn fill(ballast: &Path) -> Result<()> {
 fn second_syncs(dir: &Path) -> Result<u64> {
     let mut count = 0;
     for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let is_log = path.extension().is_some_and(|extension| extension == "log");
-        count += u64::from(is_log && File::open(path)?.sync_data().is_ok());
+        let entry = entry?;
+        let is_log = matches!(FileKind::parse(&entry.file_name().to_string_lossy()), Some(FileKind::Log(_)));
+        count += u64::from(is_log && File::open(entry.path())?.sync_data().is_ok());
     }
     Ok(count)
 }
