@@ -118,9 +118,9 @@ impl From<&[u8]> for Slice {
 impl From<Vec<u8>> for Slice {
     fn from(bytes: Vec<u8>) -> Slice {
         match bytes.len() {
-            ..=INLINE_BYTES_MAX => Slice::copy_from(&bytes),
-            ..=OWNED_BYTES_MAX => Slice(Repr::Owned(bytes.into())),
-            len => Slice::from_shared(&Arc::new(bytes), 0..len),
+            len if len > OWNED_BYTES_MAX => Slice::from_shared(&Arc::new(bytes), 0..len),
+            len if len > INLINE_BYTES_MAX => Slice(Repr::Owned(bytes.into())),
+            _ => Slice::copy_from(&bytes),
         }
     }
 }
