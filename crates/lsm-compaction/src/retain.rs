@@ -44,7 +44,7 @@
 //! sees all of them), and a key's entries elsewhere are newer than those here or covered by `Below`.
 
 use crate::below::BelowCursor;
-use lsm_core::key::{ParsedKey, SeqNo, pack_trailer};
+use lsm_core::key::{ParsedKey, SeqNo, is_same_key, pack_trailer};
 use lsm_core::range_tombstone::{Coverage, RangeTombstones};
 use lsm_core::{Error, Kind, MergeOperator, Result};
 
@@ -160,7 +160,7 @@ impl<'a, O: Output> Retain<'a, O> {
         let entry = ParsedKey::parse(internal_key)
             .ok_or_else(|| Error::corruption(format!("{} bytes are no internal key", internal_key.len())))?;
         self.counts.read += 1;
-        if !self.key.started || self.key.user_key != entry.user_key {
+        if !self.key.started || !is_same_key(&self.key.user_key, entry.user_key) {
             self.finish_key()?;
             self.start_key(entry.user_key);
         }

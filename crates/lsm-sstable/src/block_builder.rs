@@ -29,38 +29,47 @@ impl BlockBuilder {
 
     /// Appends an entry.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.add_key(key, Some(value.len()));
+        self.add_sharing(common_prefix(&self.last_key, key), key, value);
+    }
+
+    /// Appends an entry whose key begins as the one before it does, for `shared` bytes at least.
+    pub(crate) fn add_sharing(&mut self, shared: usize, key: &[u8], value: &[u8]) {
+        self.add_key(shared, key, Some(value.len()));
         self.buffer.extend_from_slice(value);
     }
 
     /// Appends an entry of an index with delta-encoded values: no value length, and the whole handle only
     /// where the key is whole too. `previous` is the handle of the entry before.
     pub(crate) fn add_handle(&mut self, key: &[u8], handle: BlockHandle, previous: Option<BlockHandle>) {
-        let shared = self.add_key(key, None);
+        let shared = self.add_key(common_prefix(&self.last_key, key), key, None);
         match previous.filter(|_| shared > 0) {
             Some(previous) => put_varsigned64(&mut self.buffer, handle.bytes.wrapping_sub(previous.bytes) as i64),
             None => handle.encode(&mut self.buffer),
         }
     }
 
-    /// Appends lengths and key, and returns how many bytes the key shares with the one before.
+    /// Appends lengths and key, and returns how many bytes it left out because the key shares them with the one before.
     #[expect(clippy::expect_used, reason = "what is written, not what is read")]
-    fn add_key(&mut self, key: &[u8], value_bytes: Option<usize>) -> usize {
+    fn add_key(&mut self, shared: usize, key: &[u8], value_bytes: Option<usize>) -> usize {
+        debug_assert!(shared <= common_prefix(&self.last_key, key), "the keys begin alike");
         let at_restart = self.entries == 0 || self.entries_since_restart == self.restart_interval;
-        let shared = match at_restart {
-            true => 0,
-            false => common_prefix(&self.last_key, key),
-        };
+        let shared = if at_restart { 0 } else { shared };
         if at_restart {
             self.restarts.push(u32::try_from(self.buffer.len()).expect("a block is cut long before 4 GiB"));
             self.entries_since_restart = 0;
         }
         self.entries_since_restart += 1;
         self.entries += 1;
-        put_varint32(&mut self.buffer, shared as u32);
-        put_varint32(&mut self.buffer, (key.len() - shared) as u32);
-        if let Some(value_bytes) = value_bytes {
-            put_varint32(&mut self.buffer, value_bytes as u32);
+        let unshared = key.len() - shared;
+        match value_bytes {
+            // As nearly always: a byte for each.
+            Some(value_bytes) if shared | unshared | value_bytes < 0x80 => {
+                self.buffer.extend_from_slice(&[shared as u8, unshared as u8, value_bytes as u8]);
+            }
+            _ => {
+                let lengths = [Some(shared), Some(unshared), value_bytes];
+                lengths.into_iter().flatten().for_each(|length| put_varint32(&mut self.buffer, length as u32));
+            }
         }
         self.buffer.extend_from_slice(&key[shared..]);
         self.last_key.truncate(shared);

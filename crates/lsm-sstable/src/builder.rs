@@ -10,16 +10,16 @@
 //! U2. From version 6 on, the metaindex ends right before the footer.
 //! U3. The properties are truthful.
 
-use std::cmp::Ordering;
 use std::io::Write;
 use std::path::PathBuf;
 
 use lsm_core::key::{
-    InternalKey, Kind, ParsedKey, TRAILER_BYTES, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX, compare, user_key,
+    InternalKey, Kind, ParsedKey, TRAILER_BYTES, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX, trailer, user_key,
 };
 use lsm_core::range_tombstone::RangeTombstone;
 use lsm_core::{Error, Result, SeqNo};
 
+use crate::block::common_prefix;
 use crate::block_builder::BlockBuilder;
 use crate::bloom;
 use crate::checksum::{BlockChecksum, ChecksumKind};
@@ -163,22 +163,43 @@ impl<W: Write> TableBuilder<W> {
     /// too long, or `value` is too long; I/O errors.
     pub fn add(&mut self, internal_key: &[u8], value: &[u8]) -> Result<()> {
         let key = self.check(internal_key, value)?;
+        let (shared, is_new) = self.beside_last(internal_key, &key)?;
         if self.is_full(internal_key, value) {
             self.cut_block()?;
         }
         if let Some(handle) = self.pending.take() {
             self.index.add(self.data.last_key(), Some(internal_key), handle);
         }
-        let is_new = self.properties.entries == 0 || user_key(self.data.last_key()) != key.user_key;
         if self.options.bloom_bits_per_key > 0.0 && is_new {
             self.filter_hashes.push(filter_hash(key.user_key));
         }
         if self.smallest.is_none() {
             self.smallest = InternalKey::from_encoded(internal_key);
         }
-        self.data.add(internal_key, value);
+        self.data.add_sharing(shared, internal_key, value);
         self.count(key, value.len());
         Ok(())
+    }
+
+    /// How many bytes the key shares with the one before it, and whether its user key is another one. An entry that does
+    /// not come after that one is refused (U1).
+    fn beside_last(&self, internal_key: &[u8], key: &ParsedKey<'_>) -> Result<(usize, bool)> {
+        if self.properties.entries == 0 {
+            return Ok((0, true));
+        }
+        let last = self.data.last_key();
+        let last_user_key = user_key(last);
+        let shared = common_prefix(last_user_key, key.user_key);
+        let (ends, next) = (last_user_key.get(shared), key.user_key.get(shared));
+        let is_new = ends.is_some() || next.is_some();
+        let ascends = if is_new { ends < next } else { trailer(last) > trailer(internal_key) };
+        if !ascends {
+            let entries = self.properties.entries;
+            return Err(Error::invalid_argument(format!("entry {entries} does not come after the one before it")));
+        }
+        // Where a user key ends, trailers may go on alike.
+        let is_inside = ends.is_some() && next.is_some();
+        Ok((if is_inside { shared } else { common_prefix(last, internal_key) }, is_new))
     }
 
     fn check<'k>(&self, internal_key: &'k [u8], value: &[u8]) -> Result<ParsedKey<'k>> {
@@ -197,10 +218,6 @@ impl<W: Write> TableBuilder<W> {
                 "sequence number {} in a file to be ingested: it must be 0",
                 key.seq
             )));
-        }
-        if self.properties.entries > 0 && compare(self.data.last_key(), internal_key) != Ordering::Less {
-            let entries = self.properties.entries;
-            return Err(Error::invalid_argument(format!("entry {entries} does not come after the one before it"))); // U1
         }
         Ok(key)
     }
