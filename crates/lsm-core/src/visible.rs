@@ -462,6 +462,33 @@ mod tests {
         }
     }
 
+    /// `walks_like_a_map` meets this shape by chance only.
+    #[test]
+    fn rows_taken_at_once_leave_out_what_a_tombstone_covers() {
+        let before = (1..12).step_by(2).map(|key| Write::Put(key, 1));
+        let behind = (0..12).step_by(2).map(|key| Write::Put(key, 2));
+        let writes: Vec<Write> = before.chain([Write::DeleteRange(2, 11)]).chain(behind).collect();
+        let visibility = Visibility { seq: SeqNo::new(writes.len() as u64), ..Visibility::default() };
+        let expected: Vec<_> = state_at(&writes, writes.len()).into_iter().collect();
+        for forward in [true, false] {
+            let mut cursor = cursor_at(&writes, visibility.clone());
+            let mut found = Vec::new();
+            if forward {
+                cursor.seek_to_first().unwrap()
+            } else {
+                cursor.seek_to_last().unwrap()
+            }
+            while cursor.valid() {
+                found.push((cursor.key().to_vec(), cursor.value().to_vec()));
+                if forward { cursor.next().unwrap() } else { cursor.prev().unwrap() }
+            }
+            if !forward {
+                found.reverse();
+            }
+            assert_eq!(found, expected, "forward: {forward}");
+        }
+    }
+
     /// Keeps stretches in a list, and checks what it is told.
     #[derive(Default)]
     struct Kept {

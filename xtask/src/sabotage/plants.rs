@@ -156,6 +156,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Lane("isolation"),
     },
     Plant {
+        name: "place-kept-over-a-wait",
+        file: "crates/lsm-engine/src/commit.rs",
+        find: "drop((guard, place));\n                    let is_crowded = |full: &Full|",
+        plant: "drop(guard);\n                    let is_crowded = |full: &Full|",
+        caught_by: Test("-p lsm-engine --test waits"),
+    },
+    Plant {
         name: "wake-up-lost",
         file: "crates/lsm-engine/src/publish.rs",
         find: "            drop(self.lock.lock());\n            self.moved.notify_all();",
@@ -448,7 +455,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         file: "crates/lsm-core/src/visible.rs",
         find: "let oldest = coverage.map_or(SeqNo::ZERO, Coverage::seq);",
         plant: "let oldest = coverage.map_or(SeqNo::ZERO, |_| SeqNo::ZERO);",
-        caught_by: Test("-p lsm-core --lib visible"),
+        caught_by: Test("-p lsm-core --lib rows_taken_at_once"),
     },
     Plant {
         name: "seek-ends-before-its-target",
