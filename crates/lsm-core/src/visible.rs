@@ -3,7 +3,7 @@
 //! Below lie all versions of all keys, newest first per key; above, a user walks live keys with one
 //! value each. This cursor hides versions newer than the reader, older versions of a key, deleted
 //! keys, keys under range tombstones, and joins merge operands into values. The moves are here, the ways to the next live
-//! key in [`forward`] and [`backward`].
+//! key in `forward.rs` and `backward.rs`.
 //!
 //! # Invariants
 //! V1. Going forward, `inner` stands on the current entry while `value` is `Value::Lent`, else
