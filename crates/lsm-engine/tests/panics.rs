@@ -27,9 +27,7 @@ fn options(fs: &FaultFs) -> Options {
 
 /// Runs `work` on a thread and fails if that hangs.
 fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: no answer within {PATIENCE:?}"))
+    lsm_testkit::in_time(PATIENCE, work).unwrap_or_else(|| panic!("{what}: no answer within {PATIENCE:?}"))
 }
 
 /// Whether the call came back with a value and not with a panic.

@@ -5,11 +5,10 @@ use lsm_core::SeqNo;
 use lsm_engine::{ColumnFamilyOptions, Compression, Db, Durability, ErrorKind, Options, WriteBatch, WriteOptions};
 use lsm_fs::{Crash, Fs, MemFs, SegmentAccess};
 use lsm_manifest::{FamilyChange, Manifest, State, VersionEdit};
-use lsm_testkit::{AppendOperator, Failure, Fault, FaultFs};
+use lsm_testkit::{AppendOperator, Failure, Fault, FaultFs, in_time};
 use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -28,12 +27,8 @@ fn live_tables(db: &Db) -> usize {
     db.stats().families.iter().flat_map(|family| &family.levels).map(|level| level.tables).sum()
 }
 
-/// Runs `work` on a thread of its own; `None` if it does not end.
-fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(Duration::from_secs(10)).ok()
-}
+/// Longer than any call may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn unlogged() -> WriteOptions {
     WriteOptions::new().durability(Durability::Unlogged)
@@ -145,7 +140,7 @@ fn creating_a_family_on_a_full_disk_does_not_make_the_store_read_only() {
 
 #[test]
 fn writers_do_not_hang_behind_a_compaction_without_space() {
-    let outcome = in_time(|| {
+    let outcome = in_time(PATIENCE, || {
         let fs = MemFs::new();
         let options = || {
             Options::new()
@@ -226,7 +221,7 @@ fn a_family_with_a_tiny_write_buffer_works() {
 
 #[test]
 fn many_empty_families_do_not_stop_writers() {
-    let outcome = in_time(|| {
+    let outcome = in_time(PATIENCE, || {
         let fs = MemFs::new();
         let db = small(&fs).open(STORE).unwrap();
         let families: Vec<_> = (0..200).map(|number| db.column_family(&number.to_string()).unwrap()).collect();
@@ -363,7 +358,7 @@ impl Wake for Owner {
 #[test]
 fn a_task_that_owns_the_store_may_end_on_the_writer_thread() {
     let fs = MemFs::new();
-    let outcome = in_time(move || {
+    let outcome = in_time(PATIENCE, move || {
         let db = small(&fs).open(STORE).unwrap();
         for number in 0..30 {
             drop(db.submit(one(&number.to_string(), &"v".repeat(200_000))));
@@ -479,7 +474,7 @@ fn empty_ranges_delete_nothing() {
 #[test]
 fn zero_sizes_are_refused_or_work() {
     for which in 0..4 {
-        let outcome = in_time(move || {
+        let outcome = in_time(PATIENCE, move || {
             let fs = MemFs::new();
             let options = Options::new().write_buffer_size(16 << 10).fs(Arc::new(fs.clone()));
             let options = match which {
@@ -578,7 +573,7 @@ fn a_log_that_could_not_be_reused_is_not_forgotten() {
 /// flush the writer went on waiting for the other one, which nobody flushed.
 #[test]
 fn a_writer_does_not_wait_for_a_memtable_that_nobody_flushes() {
-    let outcome = in_time(|| {
+    let outcome = in_time(PATIENCE, || {
         let fs = MemFs::new();
         let db = Options::new().write_buffer_size(16 << 10).fs(Arc::new(fs)).open(STORE).unwrap();
         let other = db.column_family("other").unwrap();

@@ -2,19 +2,13 @@
 
 use lsm_engine::{ErrorKind, Options, WriteBatch, WriteOptions};
 use lsm_fs::MemFs;
-use lsm_testkit::FaultFs;
+use lsm_testkit::{FaultFs, in_time};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// Longer than any call may take that does not wait.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what}: no answer within {PATIENCE:?}"))
-}
 
 /// Lets the disk go on at the end of the test, however that comes: closing waits for it.
 struct Release(Arc<AtomicBool>);
@@ -54,10 +48,11 @@ fn who_waits_for_a_memtable_has_left_the_gate() {
     // Time enough to get where it waits. If that is too short, the test passes without having tried it.
     std::thread::sleep(Duration::from_millis(100));
     let trying = db.clone();
-    in_time("a writer that does not wait", move || {
-        assert_eq!(trying.write_with(batch(0), &impatient).unwrap_err().kind(), ErrorKind::Stalled);
-    });
-    in_time("a writer to another family", move || other.put("key", "v").unwrap());
+    let refused = in_time(PATIENCE, move || trying.write_with(batch(0), &impatient));
+    let refused = refused.expect("a writer that does not wait is answered");
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Stalled);
+    let done = in_time(PATIENCE, move || other.put("key", "v"));
+    done.expect("a writer to another family is answered").unwrap();
     assert!(!waiting.is_finished());
     drop(release);
     waiting.join().unwrap().unwrap();

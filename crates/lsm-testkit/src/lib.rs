@@ -7,6 +7,7 @@
 //! | [`model`] | what a store must answer, kept in the plainest way |
 //! | [`operator`] | a merge operator whose results show every mistake of order |
 //! | [`choices`] | random choices that a seed brings back |
+//! | [`patience`] | calls that may hang |
 //! | [`faults`] | a file system whose k-th call fails, and that shows the world before each |
 //!
 //! A test that fails every call once looks like this:
@@ -48,8 +49,10 @@ pub mod choices;
 pub mod faults;
 pub mod model;
 pub mod operator;
+pub mod patience;
 
 pub use choices::{Choices, for_each_seed};
 pub use faults::{Failure, Fault, FaultFs};
 pub use model::{Model, Write};
 pub use operator::AppendOperator;
+pub use patience::in_time;
