@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     seconds: Option<f64>,
     /// Threads of the scenarios that have several (fillrandom-4t, sync-8t, get-2t), in the place of their own number
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     threads: Option<u64>,
     /// Shape of the keys
     #[arg(long, default_value = "number")]
@@ -82,7 +82,7 @@ impl Arguments {
         scale.value_bytes = self.value_bytes.unwrap_or(scale.value_bytes);
         scale.seconds = self.seconds.unwrap_or(scale.seconds);
         scale.compression = !self.uncompressed;
-        scale.threads = self.threads.map(|threads| threads.max(1)).or(scale.threads);
+        scale.threads = self.threads;
         scale
     }
 

@@ -99,22 +99,22 @@ fn lookups(c: &mut Criterion) {
     group.bench_function("get in one block", |b| b.iter(|| one.get(&keys[next() as usize % 30], SeqNo::MAX)));
 }
 
+/// Walks over everything.
+fn bytes_seen_by(mut cursor: impl Cursor) -> usize {
+    let mut bytes = 0;
+    cursor.seek_to_first().expect("undamaged");
+    while cursor.valid() {
+        bytes += cursor.key().len() + cursor.value().len();
+        cursor.next().expect("undamaged");
+    }
+    bytes
+}
+
 fn scans(c: &mut Criterion) {
     let table = open(build(&entries(ENTRIES), Compression::None), true);
     let mut group = c.benchmark_group("scan");
     group.throughput(Throughput::Elements(ENTRIES)).sample_size(20);
-    group.bench_function("forward", |b| {
-        b.iter(|| {
-            let mut cursor = table.cursor();
-            let mut bytes = 0;
-            cursor.seek_to_first().expect("undamaged");
-            while cursor.valid() {
-                bytes += cursor.key().len() + cursor.value().len();
-                cursor.next().expect("undamaged");
-            }
-            bytes
-        });
-    });
+    group.bench_function("forward", |b| b.iter(|| bytes_seen_by(table.cursor())));
     group.bench_function("backward", |b| {
         b.iter(|| {
             let mut cursor = table.cursor();
@@ -136,18 +136,8 @@ fn merging(c: &mut Criterion) {
     let tables: Vec<_> = (0..4).map(|number| open(build(&part(number), Compression::None), true)).collect();
     let mut group = c.benchmark_group("merge");
     group.throughput(Throughput::Elements(ENTRIES)).sample_size(20);
-    group.bench_function("four tables", |b| {
-        b.iter(|| {
-            let mut cursor = MergeCursor::new(tables.iter().map(Table::cursor).collect());
-            let mut bytes = 0;
-            cursor.seek_to_first().expect("undamaged");
-            while cursor.valid() {
-                bytes += cursor.key().len() + cursor.value().len();
-                cursor.next().expect("undamaged");
-            }
-            bytes
-        });
-    });
+    let merged = || MergeCursor::new(tables.iter().map(Table::cursor).collect());
+    group.bench_function("four tables", |b| b.iter(|| bytes_seen_by(merged())));
 }
 
 fn opening(c: &mut Criterion) {
