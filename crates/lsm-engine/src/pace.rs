@@ -12,6 +12,8 @@
 //! # Invariants
 //! C1. Changes are counted, and nobody goes to sleep who has not looked at everything since the last one:
 //!     a notification to somebody who is still looking is not lost.
+//! C2. Whoever works out the pressure last is the last to say it: what somebody found before is not said after,
+//!     when nothing may be left to do that would correct it.
 
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::{Error, Result};
@@ -53,6 +55,8 @@ pub(crate) struct Pacer {
     clock: Arc<dyn Clock>,
     /// Whether there is any pressure: all that an unhindered write looks at.
     pressed: AtomicBool,
+    /// Held while the pressure is worked out and said (C2).
+    turn: Mutex<()>,
     state: Mutex<State>,
     changed: Condvar,
     waits: AtomicU64,
@@ -73,6 +77,7 @@ impl Pacer {
         Pacer {
             clock,
             pressed: AtomicBool::new(false),
+            turn: Mutex::new(()),
             state: Mutex::new(State {
                 pressure: Pressure::NONE,
                 changes: 0,
@@ -183,8 +188,13 @@ impl Pacer {
         Ok(())
     }
 
-    /// Takes over a new pressure and wakes all waiters.
-    pub(crate) fn press(&self, pressure: Pressure) {
+    /// Has the pressure worked out anew, takes it over and wakes all waiters (C2).
+    pub(crate) fn refresh(&self, work_out: impl FnOnce() -> Pressure) {
+        let _turn = self.turn.lock();
+        self.press(work_out());
+    }
+
+    fn press(&self, pressure: Pressure) {
         let mut state = self.state.lock();
         state.pressure = pressure;
         state.changes += 1;

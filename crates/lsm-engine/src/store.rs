@@ -1,7 +1,7 @@
 //! An open store: what every call and every background job shares.
 //!
-//! Order of locks, outermost first: `manifest` → `writer` → a family's `updating` → leaf locks (`logs`,
-//! `snapshots`, `pacer`, table handles). Readers take none of them. No lock is held over a sync except
+//! Order of locks, outermost first: `manifest` → `writer` → a family's `updating` → the pacer's turn → leaf locks
+//! (`logs`, `snapshots`, the pacer's state, table handles). Readers take none of them. No lock is held over a sync except
 //! `manifest`, which only background work and changes of families take.
 
 use crate::background::Background;
@@ -98,6 +98,10 @@ impl Store {
 
     /// Works out anew how far behind the store is, and tells the writers.
     pub(crate) fn refresh_pressure(&self) {
+        self.pacer.refresh(|| self.pressure());
+    }
+
+    fn pressure(&self) -> Pressure {
         let trigger = self.options.level0_file_num_compaction_trigger as f64;
         let base = self.options.level_base_bytes() as f64;
         let mut pressure = Pressure::NONE;
@@ -122,7 +126,7 @@ impl Store {
         // Compactions that do not fit on the disk do not drain anything: writers have nothing to be slowed for, they go
         // on until they would have to wait.
         let stands_still = pressure.degree < 1.0 && self.background.shortage().is_some();
-        self.pacer.press(if stands_still { Pressure::NONE } else { pressure });
+        if stands_still { Pressure::NONE } else { pressure }
     }
 
     /// Returns once everything that was committed before the call is on stable storage.
@@ -150,8 +154,8 @@ impl Store {
         let error = error.into();
         self.health.latch(&error);
         self.counters.background_errors.fetch_add(1, Ordering::Relaxed);
-        // Wake whoever waits for room: there will be none.
-        self.pacer.press(Pressure::NONE);
+        // Whoever waits for room hears of it: there will be none.
+        self.pacer.wake();
         self.background.wake();
         if let Some(listener) = &self.options.event_listener {
             ignoring_panics(|| listener.on_background_error(&error.to_string()));

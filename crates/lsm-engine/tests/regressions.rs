@@ -140,18 +140,17 @@ fn creating_a_family_on_a_full_disk_does_not_make_the_store_read_only() {
 
 #[test]
 fn writers_do_not_hang_behind_a_compaction_without_space() {
-    let outcome = in_time(PATIENCE, || {
-        let fs = MemFs::new();
-        let options = || {
-            Options::new()
-                .write_buffer_size(16 << 10)
-                .level0_file_num_compaction_trigger(1)
-                .max_bytes_for_level_base(64 << 20)
-                .target_file_size(64 << 20)
-                .compression(Compression::None)
-                .fs(Arc::new(fs.clone()))
-        };
-        let db = options().open(STORE).unwrap();
+    let fs = MemFs::new();
+    let options = Options::new()
+        .write_buffer_size(16 << 10)
+        .level0_file_num_compaction_trigger(1)
+        .max_bytes_for_level_base(64 << 20)
+        .target_file_size(64 << 20)
+        .compression(Compression::None)
+        .fs(Arc::new(fs.clone()));
+    let db = options.open(STORE).unwrap();
+    let watched = db.clone();
+    let outcome = in_time(PATIENCE, move || {
         for number in 0..1000_u32 {
             db.put(number.to_be_bytes(), vec![b'v'; 2000]).unwrap();
         }
@@ -186,7 +185,7 @@ fn writers_do_not_hang_behind_a_compaction_without_space() {
         println!("{refused} {}", db.stats());
         refused
     });
-    assert!(outcome.is_some(), "a writer waits without end");
+    assert!(outcome.is_some(), "a writer waits without end: {}", watched.stats());
 }
 
 #[test]
