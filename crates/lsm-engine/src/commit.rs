@@ -21,6 +21,7 @@
 //! A5. A commit whose record could not be delivered was never visible: its log is given up behind the last
 //!     record that was, the next commit begins another one, and its sequence numbers stay unused.
 
+use crate::arenas::Arenas;
 use crate::family::Family;
 use crate::store::{Families, Store};
 use crate::sync::MutexGuard;
@@ -234,7 +235,7 @@ impl Store {
         }
         self.switch_log(writer)?;
         for Full { family, needed_bytes } in full {
-            freeze_active(family, writer, *needed_bytes);
+            freeze_active(&self.arenas, family, writer, *needed_bytes);
         }
         self.follow_log(writer);
         self.refresh_pressure();
@@ -282,7 +283,7 @@ impl Store {
             if !family.is_dirty() {
                 family.update(|view| View { active_log: log, ..view.clone() });
             } else if oldest_allowed.is_some_and(|oldest| view.active_log < oldest) && view.frozen.is_empty() {
-                freeze_active(family, writer, 0);
+                freeze_active(&self.arenas, family, writer, 0);
             }
         }
     }
@@ -354,9 +355,9 @@ impl Store {
 }
 
 /// Puts a fresh memtable in the place of the active one, which is frozen unless it holds nothing.
-fn freeze_active(family: &Family, writer: &Writer, needed_bytes: usize) {
-    let memory = vec![0_u8; family.write_buffer_bytes().max(needed_bytes)];
-    let fresh = Arc::new(Memtable::expecting(Box::new(memory), &family.view.load().active.common_prefix()));
+fn freeze_active(arenas: &Arc<Arenas>, family: &Family, writer: &Writer, needed_bytes: usize) {
+    let bytes = family.write_buffer_bytes().max(needed_bytes);
+    let fresh = arenas.memtable(bytes, &family.view.load().active.common_prefix());
     let log = writer.wal.number();
     let last_seq = SeqNo::new(writer.next_seq.get() - 1);
     let dirty = family.take_dirty();

@@ -7,7 +7,6 @@ use crate::{ColumnFamilyOptions, Error, Result};
 use lsm_core::ColumnFamilyId;
 use lsm_core::filename::FileKind;
 use lsm_manifest::{FamilyChange, VersionEdit};
-use lsm_memtable::Memtable;
 use std::sync::Arc;
 
 impl Store {
@@ -54,7 +53,7 @@ impl Store {
         self.apply_edit(manifest, edit)?;
         self.forget_foreign_options();
         let buffer_bytes = options.write_buffer_size.unwrap_or_else(|| self.options.write_buffer_bytes());
-        let view = View::new(Arc::default(), &self.tables, Arc::new(Memtable::new(buffer_bytes)), log);
+        let view = View::new(Arc::default(), &self.tables, self.arenas.memtable(buffer_bytes, &[]), log);
         let family = Arc::new(Family::new(id, name.to_owned(), view, buffer_bytes));
         self.set_families(|families| {
             families.insert(id, Arc::clone(&family));

@@ -30,6 +30,7 @@
 //! This crate is a thin facade: it orders the calls of the crates below it and owns the threads; it
 //! defines no format of its own. Readers take no lock and never wait for a writer, a flush or a compaction.
 
+mod arenas;
 mod background;
 mod batch;
 mod checkpoint;

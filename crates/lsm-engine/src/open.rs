@@ -11,6 +11,7 @@
 //!     becomes valid in one step, the swap of `CURRENT`, so an interrupted open starts over from the same state.
 //! O3. No table is opened, save by a store that only reads: its owner may remove them. Files that nothing names are removed only if the manifest had no torn tail.
 
+use crate::arenas::Arenas;
 use crate::background::Background;
 use crate::commit::Writer;
 use crate::db::Db;
@@ -33,7 +34,6 @@ use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error as CoreError, SeqNo};
 use lsm_fs::{FileType, Fs, LatchedFs, Lock};
 use lsm_manifest::{FileNumbers, Manifest, State, VersionEdit};
-use lsm_memtable::Memtable;
 use lsm_wal::{Facts, ManifestFact, Origin, Predecessor, Wal, WalHandle, WalOptions};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -217,9 +217,10 @@ pub(crate) fn assemble(
     let tables = Tables::new(Arc::clone(&fs), directory, options.block_cache_bytes(), options.read_only);
     let buffer_bytes = options.write_buffer_bytes();
     let memtable_bytes = if options.read_only { READ_ONLY_MEMTABLE_BYTES } else { buffer_bytes };
+    let arenas = Arc::new(Arenas::default());
     let mut families = Families::new();
     for (id, family) in &state.families {
-        let memtable = Arc::new(Memtable::new(memtable_bytes));
+        let memtable = arenas.memtable(memtable_bytes, &[]);
         let view = View::new(Arc::clone(&family.version), &tables, memtable, family.log_number);
         let opened = Family::new(*id, family.name.clone(), view, memtable_bytes);
         if let Some(operator) = options.merge_operator.clone().filter(|_| id.0 == 0) {
@@ -240,6 +241,7 @@ pub(crate) fn assemble(
         snapshots: Default::default(),
         tables,
         health: Health::new(options.read_only),
+        arenas,
         pacer: Pacer::new(Arc::clone(&options.clock)),
         rate: RateLimiter::new(Arc::clone(&options.clock), options.rate_limit),
         logs: Logs::new(fs, directory.to_owned()),
@@ -303,7 +305,7 @@ pub(crate) fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Reco
     let wal = store.create_log(log, None, None, next_seq)?;
     for (id, family) in store.families.load().iter() {
         let version = Arc::clone(&manifest.state().families[id].version);
-        let memtable = Arc::new(Memtable::new(store.options.write_buffer_bytes()));
+        let memtable = store.arenas.memtable(store.options.write_buffer_bytes(), &[]);
         family.set_write_buffer_bytes(store.options.write_buffer_bytes());
         family.take_dirty();
         family.update(|_| View::new(version, &store.tables, memtable, log));

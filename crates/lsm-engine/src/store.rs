@@ -4,6 +4,7 @@
 //! (`logs`, `snapshots`, the pacer's state, table handles). Readers take none of them. No lock is held over a sync except
 //! `manifest`, which only background work and changes of families take.
 
+use crate::arenas::Arenas;
 use crate::background::Background;
 use crate::close::Closing;
 use crate::commit::Writer;
@@ -47,6 +48,7 @@ pub(crate) struct Store {
     pub(crate) snapshots: Snapshots,
     pub(crate) tables: Tables,
     pub(crate) health: Health,
+    pub(crate) arenas: Arc<Arenas>,
     pub(crate) pacer: Pacer,
     pub(crate) rate: RateLimiter,
     pub(crate) logs: Logs,

@@ -1,4 +1,4 @@
-//! The only door to the operating system: files, directories, locks, mapped segments and clocks.
+//! The only door to the operating system: files, directories, locks, mapped segments and memory, clocks.
 //!
 //! The store talks to an [`Fs`]. [`OsFs`] is the machine's file system; [`MemFs`] lives in memory, keeps
 //! a durable half beside the visible one, and can show what a crash may leave. The crate knows nothing
@@ -13,6 +13,7 @@
 //! | `positioned`, `map` | the two ways to write a segment; `map` has the crate's only `unsafe` |
 //! | `os` | the real file system |
 //! | [`mem`] | the one in memory, with `crash()` |
+//! | `pages` | memory in large pages |
 //! | [`clock`] | time |
 //!
 //! ```
@@ -42,6 +43,7 @@ mod latched;
 mod map;
 pub mod mem;
 mod os;
+mod pages;
 mod positioned;
 pub mod segment;
 
@@ -50,4 +52,5 @@ pub use fs::{FileType, FileWriter, Fs, Lock, Metadata};
 pub use latched::LatchedFs;
 pub use mem::{Crash, MemFs};
 pub use os::OsFs;
+pub use pages::Pages;
 pub use segment::{Segment, SegmentAccess, SegmentHandle};
