@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::engines::Engine;
-use crate::rows::Seen;
+use crate::rows::{Key, Seen};
 
 /// Width of a step of a timeline.
 pub(crate) const STEP: Duration = Duration::from_millis(50);
@@ -85,6 +85,8 @@ pub(crate) struct Step<'a> {
     pub(crate) seen: &'a mut Seen,
     /// For the operation's own use.
     pub(crate) value: &'a mut Vec<u8>,
+    /// Likewise.
+    pub(crate) batch: &'a mut Vec<(Key, Vec<u8>)>,
 }
 
 /// Runs a phase. `operation` returns how many units it did.
@@ -122,7 +124,7 @@ fn one_thread<E: Engine>(
     operation: &(impl Fn(&mut E::Session<'_>, Step<'_>) -> Result<u64> + Sync),
 ) -> Result<Part> {
     let mut part = Part::new(phase.name);
-    let (mut seen, mut value) = (Seen::default(), Vec::new());
+    let (mut seen, mut value, mut batch) = (Seen::default(), Vec::new(), Vec::new());
     let mut checksum = None;
     let count = phase.count.map_or(u64::MAX, |count| (count + phase.threads - 1 - thread) / phase.threads);
     let begun = Instant::now();
@@ -136,7 +138,8 @@ fn one_thread<E: Engine>(
             last = due;
         }
         let index = number * phase.threads + thread;
-        untold += operation(&mut session, Step { thread, index, seen: &mut seen, value: &mut value })?;
+        let step = Step { thread, index, seen: &mut seen, value: &mut value, batch: &mut batch };
+        untold += operation(&mut session, step)?;
         if number + 1 == CHECKED {
             checksum = Some(seen.sum);
         }

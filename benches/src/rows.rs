@@ -2,7 +2,8 @@
 //!
 //! Keys are those of `db_bench`: a number of eight bytes, the most significant first, then eight times `0`; or, to see
 //! what a long common prefix does, `user` and twenty digits. Row `i` has the number `2 i`; odd numbers are never
-//! there. A value begins with its row's number; the rest comes from a pool and compresses to about a half.
+//! there. A value begins with its row's number; the rest is random and compresses to about a half. It is worked out, not cut
+//! from a pool, which would wait for memory as long as the store does for its own.
 
 use std::hint::black_box;
 
@@ -34,24 +35,15 @@ impl AsRef<[u8]> for Key {
 #[derive(Clone)]
 pub(crate) struct Rows {
     shape: KeyShape,
-    pool: Vec<u8>,
     value_bytes: usize,
 }
 
-/// Bytes from which values are cut.
-const POOL_BYTES: usize = 1 << 20;
+/// Random bytes, which come twice: what `db_bench` calls a compression ratio of a half.
+const HALF_BYTES: usize = 50;
 
 impl Rows {
     pub(crate) fn new(shape: KeyShape, value_bytes: usize) -> Rows {
-        let mut random = fastrand::Rng::with_seed(301);
-        let mut pool = Vec::with_capacity(POOL_BYTES + value_bytes);
-        while pool.len() < POOL_BYTES + value_bytes {
-            // Fifty random bytes, twice: what `db_bench` calls a compression ratio of a half.
-            let half: Vec<u8> = std::iter::repeat_with(|| random.u8(b' '..=b'~')).take(50).collect();
-            pool.extend_from_slice(&half);
-            pool.extend_from_slice(&half);
-        }
-        Rows { shape, pool, value_bytes: value_bytes.max(8) }
+        Rows { shape, value_bytes: value_bytes.max(8) }
     }
 
     /// The key of a row that may be there.
@@ -84,9 +76,15 @@ impl Rows {
 
     /// Writes the value of a row into `value`. `salt` tells versions apart.
     pub(crate) fn value(&self, row: u64, salt: u64, value: &mut Vec<u8>) {
-        let at = ((row ^ salt.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44) as usize % POOL_BYTES;
+        let mut random = fastrand::Rng::with_seed(row ^ salt.rotate_left(17));
         value.clear();
-        value.extend_from_slice(&self.pool[at..at + self.value_bytes]);
+        while value.len() < self.value_bytes {
+            let words: [[u8; 8]; HALF_BYTES.div_ceil(8)] = std::array::from_fn(|_| random.u64(..).to_le_bytes());
+            let half = &words.as_flattened()[..HALF_BYTES];
+            value.extend_from_slice(half);
+            value.extend_from_slice(half);
+        }
+        value.truncate(self.value_bytes);
         value[..8].copy_from_slice(&(2 * row).to_be_bytes());
     }
 

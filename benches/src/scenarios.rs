@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 
 use crate::engines::{Config, Durability, Engine};
 use crate::measure::{Part, Usage};
-use crate::rows::Rows;
+use crate::rows::{Key, Rows};
 use crate::scale::Scale;
 
 pub(crate) use reopen::write_until_killed;
@@ -149,20 +149,23 @@ impl Bench<'_> {
     pub(crate) fn load<E: Engine>(&self) -> Result<()> {
         let engine = E::open(self.directory, &self.scale.config())?;
         let mut session = engine.session()?;
-        let order = self.shuffled_rows();
+        let (order, mut batch) = (self.shuffled_rows(), Vec::new());
         for rows in order.chunks(100) {
-            let rows: Vec<_> = rows.iter().map(|&row| self.row(u64::from(row), 0)).collect();
-            crate::engines::Session::put_all(&mut session, &rows)?;
+            self.fill(&mut batch, rows.iter().map(|&row| u64::from(row)), 0);
+            crate::engines::Session::put_all(&mut session, &batch)?;
         }
         drop(session);
         engine.settle()?;
         engine.close()
     }
 
-    fn row(&self, row: u64, salt: u64) -> (crate::rows::Key, Vec<u8>) {
-        let mut value = Vec::new();
-        self.rows.value(row, salt, &mut value);
-        (self.rows.key(row), value)
+    /// Makes `batch` one of these rows, in memory that it has as far as possible.
+    fn fill(&self, batch: &mut Vec<(Key, Vec<u8>)>, rows: impl ExactSizeIterator<Item = u64>, salt: u64) {
+        batch.resize_with(rows.len(), || (self.rows.key(0), Vec::new()));
+        for ((key, value), row) in batch.iter_mut().zip(rows) {
+            *key = self.rows.key(row);
+            self.rows.value(row, salt, value);
+        }
     }
 
     /// Runs a scenario.

@@ -84,10 +84,10 @@ pub(super) fn scan<E: Engine>(bench: &Bench<'_>, engine: &E, name: &str) -> Resu
     if name == "scan-runs" {
         let drawn = bench.random_rows(DRAWN, scale.rows);
         let per_run = scale.rows as usize / 20;
+        let mut batch = Vec::new();
         for run in 0..4 {
-            let rows: Vec<_> =
-                (0..per_run).map(|at| bench.row(u64::from(drawn[(run * per_run + at) % DRAWN]), 1)).collect();
-            rows.chunks(1000).try_for_each(|rows| engine.session()?.put_all(rows))?;
+            bench.fill(&mut batch, (0..per_run).map(|at| u64::from(drawn[(run * per_run + at) % DRAWN])), 1);
+            batch.chunks(1000).try_for_each(|rows| engine.session()?.put_all(rows))?;
             engine.flush()?;
         }
         user_bytes = 4 * per_run as u64 * rows.row_bytes() as u64;

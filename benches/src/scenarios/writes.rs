@@ -46,10 +46,12 @@ pub(super) fn batches<E: Engine>(bench: &Bench<'_>, engine: &E, name: &str) -> R
     let phase =
         Phase { count: Some(scale.rows / size), ..Phase::new("batches", Duration::from_secs_f64(scale.seconds_max)) };
     let mut part = run(engine, phase, |session, step| {
-        let batch: Vec<_> = (step.index * size..(step.index + 1) * size)
-            .map(|index| bench.row(if name == "bulk" { index } else { u64::from(order[index as usize]) }, 0))
-            .collect();
-        session.put_all(&batch)?;
+        let row = |at| {
+            let index = step.index * size + at as u64;
+            if name == "bulk" { index } else { u64::from(order[index as usize]) }
+        };
+        bench.fill(step.batch, (0..size as usize).map(row), 0);
+        session.put_all(step.batch)?;
         Ok(size)
     })?;
     if name == "bulk" {
@@ -123,7 +125,8 @@ const QUEUE_ROWS: u64 = 10_000;
 /// Pushes at the end and pops at the front.
 pub(super) fn queue<E: Engine>(bench: &Bench<'_>, engine: &E) -> Result<Done> {
     let Bench { scale, rows, .. } = bench;
-    let batch: Vec<_> = (0..QUEUE_ROWS).map(|row| bench.row(row, 0)).collect();
+    let mut batch = Vec::new();
+    bench.fill(&mut batch, (0..QUEUE_ROWS as usize).map(|row| row as u64), 0);
     engine.session()?.put_all(&batch)?;
     let part = run(engine, Phase::new("pushes and pops", scale.phase()), |session, step| {
         let row = QUEUE_ROWS + step.index;
