@@ -23,6 +23,7 @@ Steps:
   advisories no package of Cargo.lock has a known vulnerability; with cargo-deny installed, deny.toml too
   loom       the memtable's concurrency models, optimised, in a target directory of their own
   shuttle    the store's concurrency models under random schedules, likewise
+  changed inputs  each fuzz target for half a minute on kept inputs with random changes
   lanes      every lane that tries to break the store, each up to its figure, see `cargo xtask soak --help`
 
 Tests against RocksDB's own tools skip themselves when `ldb` is not installed (Debian: rocksdb-tools);
@@ -33,6 +34,9 @@ The steps of `cargo xtask test`, those of `cargo xtask sanitize`, and the docume
 as errors.
 
 Usage: cargo xtask ci";
+
+/// Time for each target of `crates/lsm-inputs`, of which there run as many at once as there are cores.
+const CHANGED_INPUTS_SECONDS: &str = "30";
 
 /// Where the memtable's loom models are, from the root.
 const LOOM_MODELS: &str = "crates/lsm-memtable/tests/loom.rs";
@@ -69,6 +73,7 @@ fn test_steps(steps: &mut Steps) {
     dependencies(steps);
     loom(steps);
     shuttle(steps);
+    changed_inputs(steps);
     // Last, so that what they found ends the output.
     steps.command("lanes", &mut torture::lanes("run"));
 }
@@ -87,6 +92,12 @@ fn dependencies(steps: &mut Steps) {
     } else {
         steps.skip("deny", "cargo-deny is not installed (`cargo install cargo-deny`)");
     }
+}
+
+/// What a fuzzer would do without knowing which way an input takes, where there is none.
+fn changed_inputs(steps: &mut Steps) {
+    let mut inputs = cargo("test -p lsm-inputs --test mutated --profile torture -- --show-output");
+    steps.command("changed inputs", inputs.env("LSM_SECONDS", CHANGED_INPUTS_SECONDS));
 }
 
 fn loom(steps: &mut Steps) {
