@@ -7,19 +7,19 @@
 //!
 //! # Invariants
 //! M1. Memory comes back when neither a view nor a cursor reads the memtable in it any more: the memtable owns it.
-//! M2. No more pieces are kept than memtables of one family may wait for their flush.
+//! M2. No more bytes are kept than memtables of one family that wait for their flush may take: what one huge batch
+//!     took goes back to the system.
 
 use std::sync::{Arc, Weak};
 
 use lsm_fs::Pages;
 use lsm_memtable::Memtable;
 
-use crate::options::MEMTABLES_MAX;
 use crate::sync::Mutex;
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Arenas {
+    kept_bytes_max: usize,
     kept: Mutex<Vec<Pages>>,
 }
 
@@ -31,6 +31,11 @@ struct Memory {
 }
 
 impl Arenas {
+    /// Keeps up to so many bytes.
+    pub(crate) fn new(kept_bytes_max: usize) -> Arc<Arenas> {
+        Arc::new(Arenas { kept_bytes_max, kept: Mutex::default() })
+    }
+
     /// An empty memtable of this capacity, or what it takes to be empty, for keys most of which start with
     /// `common_prefix`.
     pub(crate) fn memtable(self: &Arc<Self>, bytes: usize, common_prefix: &[u8]) -> Arc<Memtable> {
@@ -61,10 +66,16 @@ impl AsMut<[u8]> for Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         let Some((arenas, pages)) = self.home.upgrade().zip(self.pages.take()) else { return };
+        if pages.bytes() > arenas.kept_bytes_max {
+            return;
+        }
         let mut kept = arenas.kept.lock();
         kept.push(pages);
-        // M2. The oldest goes: sizes may have changed since.
-        let surplus = (kept.len() == MEMTABLES_MAX).then(|| kept.remove(0));
+        // M2. The oldest go: sizes may have changed since.
+        let mut surplus = Vec::new();
+        while kept.iter().map(Pages::bytes).sum::<usize>() > arenas.kept_bytes_max {
+            surplus.push(kept.remove(0));
+        }
         // Giving memory back to the system takes a while.
         drop(kept);
         drop(surplus);
@@ -82,7 +93,7 @@ mod tests {
     #[test]
     fn memory_is_used_again_once_nobody_reads_it() {
         // Covers M1.
-        let arenas = Arc::new(Arenas::default());
+        let arenas = Arenas::new(12 << 20);
         let memtable = arenas.memtable(5 << 20, &[]);
         let cursor = memtable.cursor();
         drop(memtable);
@@ -101,12 +112,14 @@ mod tests {
     #[test]
     fn only_some_are_kept_and_none_outlives_the_store() {
         // Covers M2.
-        let arenas = Arc::new(Arenas::default());
+        let arenas = Arenas::new(15 << 20);
         let memtables: Vec<_> = (1..8).map(|mebibytes| arenas.memtable(mebibytes << 20, &[])).collect();
-        let last = arenas.memtable(8 << 20, &[]);
+        let (last, large) = (arenas.memtable(8 << 20, &[]), arenas.memtable(16 << 20, &[]));
+        let kept = || arenas.kept.lock().iter().map(|pages| pages.bytes() >> 20).collect::<Vec<usize>>();
         drop(memtables);
-        let sizes: Vec<usize> = arenas.kept.lock().iter().map(|pages| pages.bytes() >> 20).collect();
-        assert_eq!(sizes, [6, 7]);
+        assert_eq!(kept(), [6, 7]);
+        drop(large);
+        assert_eq!(kept(), [6, 7]);
         drop(arenas);
         drop(last);
     }

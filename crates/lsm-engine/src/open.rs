@@ -19,6 +19,7 @@ use crate::family::Family;
 use crate::gate::Gate;
 use crate::health::Health;
 use crate::logs::Logs;
+use crate::options::MEMTABLES_MAX;
 use crate::pace::Pacer;
 use crate::publish::Publisher;
 use crate::rate::RateLimiter;
@@ -217,7 +218,7 @@ pub(crate) fn assemble(
     let tables = Tables::new(Arc::clone(&fs), directory, options.block_cache_bytes(), options.read_only);
     let buffer_bytes = options.write_buffer_bytes();
     let memtable_bytes = if options.read_only { READ_ONLY_MEMTABLE_BYTES } else { buffer_bytes };
-    let arenas = Arc::new(Arenas::default());
+    let arenas = Arenas::new((MEMTABLES_MAX - 1) * buffer_bytes);
     let mut families = Families::new();
     for (id, family) in &state.families {
         let memtable = arenas.memtable(memtable_bytes, &[]);
