@@ -99,8 +99,9 @@ impl Losses<'_> {
         let mut allowed = vec![self.shown_without(touches)];
         let first = self.golden.pieces.iter().find(|piece| touches(piece) && overlap(&of_length(piece), changed));
         if let Some(first) = first {
-            let from = first.bytes.start;
-            allowed.push(self.shown_without(|piece| self.of_file(piece) && piece.bytes.start >= from));
+            // The one before it may be damaged in what it holds.
+            let is_behind = |piece: &Piece| self.of_file(piece) && piece.bytes.start >= first.bytes.start;
+            allowed.push(self.shown_without(|piece| touches(piece) || is_behind(piece)));
         }
         allowed
     }
