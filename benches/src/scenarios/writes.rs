@@ -126,7 +126,7 @@ const QUEUE_ROWS: u64 = 10_000;
 pub(super) fn queue<E: Engine>(bench: &Bench<'_>, engine: &E) -> Result<Done> {
     let Bench { scale, rows, .. } = bench;
     let mut batch = Vec::new();
-    bench.fill(&mut batch, (0..QUEUE_ROWS as usize).map(|row| row as u64), 0);
+    bench.fill(&mut batch, (0..QUEUE_ROWS as u32).map(u64::from), 0);
     engine.session()?.put_all(&batch)?;
     let part = run(engine, Phase::new("pushes and pops", scale.phase()), |session, step| {
         let row = QUEUE_ROWS + step.index;

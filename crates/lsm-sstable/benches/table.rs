@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use lsm_core::checksum::masked_crc32c;
 use lsm_core::key::InternalKey;
 use lsm_core::merge::MergeCursor;
-use lsm_core::{Cursor, Kind, SeqNo};
+use lsm_core::{Cursor, Kind, Result, SeqNo};
 use lsm_sstable::{BlockCache, BuilderOptions, Compression, Table, TableBuilder, TableOptions, filter_hash};
 
 const ENTRIES: u64 = 100_000;
@@ -99,13 +99,17 @@ fn lookups(c: &mut Criterion) {
     group.bench_function("get in one block", |b| b.iter(|| one.get(&keys[next() as usize % 30], SeqNo::MAX)));
 }
 
-/// Walks over everything.
-fn bytes_seen_by(mut cursor: impl Cursor) -> usize {
+/// Walks over everything, from where `begin` leads, by `step`.
+fn bytes_seen_by<C: Cursor>(
+    mut cursor: C,
+    begin: impl Fn(&mut C) -> Result<()>,
+    step: impl Fn(&mut C) -> Result<()>,
+) -> usize {
     let mut bytes = 0;
-    cursor.seek_to_first().expect("undamaged");
+    begin(&mut cursor).expect("undamaged");
     while cursor.valid() {
         bytes += cursor.key().len() + cursor.value().len();
-        cursor.next().expect("undamaged");
+        step(&mut cursor).expect("undamaged");
     }
     bytes
 }
@@ -114,18 +118,9 @@ fn scans(c: &mut Criterion) {
     let table = open(build(&entries(ENTRIES), Compression::None), true);
     let mut group = c.benchmark_group("scan");
     group.throughput(Throughput::Elements(ENTRIES)).sample_size(20);
-    group.bench_function("forward", |b| b.iter(|| bytes_seen_by(table.cursor())));
+    group.bench_function("forward", |b| b.iter(|| bytes_seen_by(table.cursor(), Cursor::seek_to_first, Cursor::next)));
     group.bench_function("backward", |b| {
-        b.iter(|| {
-            let mut cursor = table.cursor();
-            let mut bytes = 0;
-            cursor.seek_to_last().expect("undamaged");
-            while cursor.valid() {
-                bytes += cursor.key().len() + cursor.value().len();
-                cursor.prev().expect("undamaged");
-            }
-            bytes
-        });
+        b.iter(|| bytes_seen_by(table.cursor(), Cursor::seek_to_last, Cursor::prev));
     });
 }
 
@@ -137,7 +132,7 @@ fn merging(c: &mut Criterion) {
     let mut group = c.benchmark_group("merge");
     group.throughput(Throughput::Elements(ENTRIES)).sample_size(20);
     let merged = || MergeCursor::new(tables.iter().map(Table::cursor).collect());
-    group.bench_function("four tables", |b| b.iter(|| bytes_seen_by(merged())));
+    group.bench_function("four tables", |b| b.iter(|| bytes_seen_by(merged(), Cursor::seek_to_first, Cursor::next)));
 }
 
 fn opening(c: &mut Criterion) {

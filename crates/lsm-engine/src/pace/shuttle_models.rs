@@ -134,6 +134,17 @@ fn a_press_that_notifies_before_it_changes_anything_is_found() {
 }
 
 #[test]
+fn a_press_that_does_not_count_is_found() {
+    // A writer that has looked at the pressure before would take the last press for none.
+    fn press(pacer: &Pacer, pressure: Pressure) {
+        pacer.state.lock().pressure = pressure;
+        pacer.pressed.store(pressure.degree > 0.0, Ordering::Relaxed);
+        pacer.changed.notify_all();
+    }
+    explore::finds("deadlock", || pressure_falls(press));
+}
+
+#[test]
 fn the_last_to_look_is_the_last_to_say() {
     // Covers C2. A flush looked, lost its core, and said "stop" after a compaction had emptied level 0 and said "none":
     // writers waited for a job that nobody would ever start.
