@@ -20,10 +20,12 @@
 //!     fails, the store is read-only from then on.
 //! A5. A commit whose record could not be delivered was never visible: its log is given up behind the last
 //!     record that was, the next commit begins another one, and its sequence numbers stay unused.
+//! A6. A target's memtable is the active one of its family, for only who holds the writer lock puts another in its place,
+//!     and takes the target away.
 
 use crate::arenas::Arenas;
 use crate::family::Family;
-use crate::store::{Families, Store};
+use crate::store::Store;
 use crate::sync::MutexGuard;
 use crate::view::View;
 use crate::{Durability, Error, ErrorKind, Result, WriteOptions};
@@ -31,6 +33,8 @@ use lsm_core::batch::{Entry, Record};
 use lsm_core::{ColumnFamilyId, Kind, SeqNo, WriteBatch};
 use lsm_memtable::{EntrySize, Memtable, Reservation};
 use lsm_wal::{Position, Wal, WalHandle};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 
 /// Logs that may be alive before families with old entries are flushed to free them.
@@ -46,6 +50,27 @@ pub(crate) struct Writer {
     pub(crate) refuses: bool,
     /// What all memtables take at most, counted anew now and then; of use with several families.
     pub(crate) memtable_bytes: usize,
+    /// Where commits go, of the families that were written to since their memtable became the active one.
+    targets: Targets,
+}
+
+type Targets = BTreeMap<ColumnFamilyId, Target>;
+
+/// A family and its active memtable, without the look at the view that readers take (A6).
+struct Target {
+    family: Arc<Family>,
+    active: Arc<Memtable>,
+}
+
+impl Writer {
+    pub(crate) fn new(next_seq: SeqNo, wal: Wal) -> Writer {
+        Writer { next_seq, wal, unlogged: None, refuses: false, memtable_bytes: 0, targets: Targets::new() }
+    }
+
+    /// Forgets a family that was dropped.
+    pub(crate) fn forget(&mut self, family: ColumnFamilyId) {
+        self.targets.remove(&family);
+    }
 }
 
 /// A batch that has its sequence numbers, its place in the log, and room in memtables.
@@ -121,7 +146,6 @@ impl Store {
             return Err(self.halted());
         }
         delivered?;
-        self.counters.note_commit(batch);
         Ok(Applied { last_seq: staged.first.plus(count - 1), durability, log: staged.log })
     }
 
@@ -196,11 +220,10 @@ impl Store {
         if writer.wal.is_abandoned() {
             self.switch_log(writer)?;
         }
-        let families = self.families.load();
-        if families.len() > 1 && !self.relieve(writer, batch.byte_size())? {
+        if !self.relieve(writer, batch.byte_size())? {
             return Ok(Attempt::OverBudget);
         }
-        let parts = match reserve(&families, batch)? {
+        let parts = match self.reserve(&mut writer.targets, batch)? {
             Ok(parts) => parts,
             Err(full) if self.rotate(writer, &full)? => return Ok(Attempt::Rotated),
             Err(full) => return Ok(Attempt::Crowded(full)),
@@ -216,16 +239,58 @@ impl Store {
             }
             Durability::Buffered | Durability::Synced => {
                 let position = writer.wal.append(batch.as_bytes())?;
-                Some((writer.wal.handle(), position))
+                let is_safe = durability == Durability::Buffered && writer.wal.is_delivered(position);
+                (!is_safe).then(|| (writer.wal.handle(), position))
             }
         };
         writer.next_seq = next_seq;
+        self.counters.note_commit(batch);
         let last = SeqNo::new(next_seq.get() - 1);
         for part in &parts {
-            let family = families.get(&part.family).expect("room was reserved in it");
-            family.dead.write(last, keys_brought_to_life(batch, part.family));
+            let target = writer.targets.get(&part.family).expect("A6: room was reserved in it");
+            target.family.dead.write(last, keys_brought_to_life(batch, part.family));
         }
         Ok(Attempt::Staged(Staged { first, parts, log }))
+    }
+
+    /// Room for all of `batch`, or the families that have none; reserves nothing for good in that case.
+    fn reserve(&self, targets: &mut Targets, batch: &WriteBatch) -> Result<Result<Vec<Part>, Vec<Full>>> {
+        let mut parts: Vec<Part> = Vec::with_capacity(1);
+        let mut full: Vec<Full> = Vec::new();
+        for id in entries(batch).map(|entry| entry.family) {
+            let is_done = parts.iter().any(|part| part.family == id) || full.iter().any(|full| full.family.id == id);
+            if is_done {
+                continue;
+            }
+            let target = self.target(targets, id)?;
+            let sizes = || entries(batch).filter(|entry| entry.family == id).map(size_of_entry);
+            match target.active.reserve(sizes()) {
+                Ok(reservation) => {
+                    // Even if another family turns out full, the room is gone: the memtable is not empty.
+                    target.family.mark_dirty();
+                    parts.push(Part { family: id, reservation });
+                }
+                Err(_) => {
+                    let needed_bytes = Memtable::required_bytes(sizes());
+                    full.push(Full { family: Arc::clone(&target.family), needed_bytes });
+                }
+            }
+        }
+        Ok(if full.is_empty() { Ok(parts) } else { Err(full) })
+    }
+
+    /// Where commits into a family go (A6).
+    fn target<'a>(&self, targets: &'a mut Targets, id: ColumnFamilyId) -> Result<&'a Target> {
+        let target = match targets.entry(id) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            Slot::Vacant(slot) => {
+                let family = self.family(id)?;
+                let active = Arc::clone(&family.view.load().active);
+                slot.insert(Target { family, active })
+            }
+        };
+        let dropped = || Error::invalid_argument(format!("column family {} was dropped", id.0));
+        if target.family.is_dropped() { Err(dropped()) } else { Ok(target) }
     }
 
     /// Freezes the memtables of `full` and begins a new log; false if one has to wait for its flush.
@@ -274,7 +339,7 @@ impl Store {
     }
 
     /// Lets families that hold nothing move on to the new log, and freezes those that hold back old ones.
-    fn follow_log(&self, writer: &Writer) {
+    fn follow_log(&self, writer: &mut Writer) {
         let log = writer.wal.number();
         let retired = self.logs.retired_numbers();
         let oldest_allowed = retired.len().checked_sub(LIVE_LOGS_MAX).map(|index| retired[index]);
@@ -328,13 +393,14 @@ impl Store {
             return Ok(true);
         }
         writer.memtable_bytes = self.memtable_bytes();
-        if writer.memtable_bytes > bytes_max {
-            let families = self.families.load();
-            let views = families.values().map(|family| (family, family.view.load()));
-            let free = views.filter(|(family, view)| family.is_dirty() && !view.is_crowded());
-            if let Some((family, _)) = free.max_by_key(|(_, view)| view.active.bytes_used()) {
-                self.rotate(writer, &[Full { family: Arc::clone(family), needed_bytes: 0 }])?;
-            }
+        let families = self.families.load();
+        if writer.memtable_bytes <= bytes_max || families.len() == 1 {
+            return Ok(true);
+        }
+        let views = families.values().map(|family| (family, family.view.load()));
+        let free = views.filter(|(family, view)| family.is_dirty() && !view.is_crowded());
+        if let Some((family, _)) = free.max_by_key(|(_, view)| view.active.bytes_used()) {
+            self.rotate(writer, &[Full { family: Arc::clone(family), needed_bytes: 0 }])?;
         }
         Ok(writer.memtable_bytes <= bytes_max + self.options.write_buffer_bytes())
     }
@@ -355,7 +421,8 @@ impl Store {
 }
 
 /// Puts a fresh memtable in the place of the active one, which is frozen unless it holds nothing.
-fn freeze_active(arenas: &Arc<Arenas>, family: &Family, writer: &Writer, needed_bytes: usize) {
+fn freeze_active(arenas: &Arc<Arenas>, family: &Family, writer: &mut Writer, needed_bytes: usize) {
+    writer.targets.remove(&family.id);
     let bytes = family.write_buffer_bytes().max(needed_bytes);
     let fresh = arenas.memtable(bytes, &family.view.load().active.common_prefix());
     let log = writer.wal.number();
@@ -365,38 +432,6 @@ fn freeze_active(arenas: &Arc<Arenas>, family: &Family, writer: &Writer, needed_
         true => view.rotated(fresh, log, last_seq),
         false => View { active: fresh, active_log: log, ..view.clone() },
     });
-}
-
-/// Room for all of `batch`, or the families that have none; reserves nothing for good in that case.
-fn reserve(families: &Families, batch: &WriteBatch) -> Result<Result<Vec<Part>, Vec<Full>>> {
-    let mut ids: Vec<ColumnFamilyId> = Vec::with_capacity(1);
-    for entry in entries(batch) {
-        if !ids.contains(&entry.family) {
-            ids.push(entry.family);
-        }
-    }
-    let mut parts = Vec::with_capacity(ids.len());
-    let mut full = Vec::new();
-    for id in ids {
-        let family = families
-            .get(&id)
-            .filter(|family| !family.is_dropped())
-            .ok_or_else(|| Error::invalid_argument(format!("column family {} does not exist or was dropped", id.0)))?;
-        let sizes = || entries(batch).filter(|entry| entry.family == id).map(size_of_entry);
-        let memtable = Arc::clone(&family.view.load().active);
-        match memtable.reserve(sizes()) {
-            Ok(reservation) => {
-                // Even if another family turns out full, the room is gone: the memtable is not empty.
-                family.mark_dirty();
-                parts.push(Part { family: id, reservation });
-            }
-            Err(_) => {
-                let needed_bytes = Memtable::required_bytes(sizes());
-                full.push(Full { family: Arc::clone(family), needed_bytes });
-            }
-        }
-    }
-    Ok(if full.is_empty() { Ok(parts) } else { Err(full) })
 }
 
 impl Staged {

@@ -87,6 +87,9 @@ impl Store {
         self.set_families(|families| {
             families.remove(&family.id);
         });
+        if let Some(writer) = self.writer.lock().as_mut() {
+            writer.forget(family.id);
+        }
         family.view.load().version.tables().for_each(|(_, table)| self.tables.retire(table));
         drop(guard);
         self.logs.release(min_log_to_keep.unwrap_or_default());

@@ -6,17 +6,17 @@
 
 use crate::sync::{AtomicBool, Ordering};
 use crate::{Error, Result};
-use arc_swap::ArcSwapOption;
+use std::sync::OnceLock;
 
 pub(crate) struct Health {
     read_only: bool,
     closed: AtomicBool,
-    failure: ArcSwapOption<Error>,
+    failure: OnceLock<Error>,
 }
 
 impl Health {
     pub(crate) fn new(read_only: bool) -> Health {
-        Health { read_only, closed: AtomicBool::new(false), failure: ArcSwapOption::empty() }
+        Health { read_only, closed: AtomicBool::new(false), failure: OnceLock::new() }
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -28,8 +28,8 @@ impl Health {
         if self.read_only {
             return Err(Error::opened_read_only());
         }
-        match &*self.failure.load() {
-            Some(failure) => Err(Error::became_read_only(Error::clone(failure))),
+        match self.failure.get() {
+            Some(failure) => Err(Error::became_read_only(failure.clone())),
             None => Ok(()),
         }
     }
@@ -49,11 +49,10 @@ impl Health {
 
     /// Makes the store read-only because of `error`; the first failure stays the reason (F1).
     pub(crate) fn latch(&self, error: &Error) {
-        let failure = std::sync::Arc::new(error.clone());
-        self.failure.compare_and_swap(&None::<std::sync::Arc<Error>>, Some(failure));
+        self.failure.get_or_init(|| error.clone());
     }
 
     pub(crate) fn failure(&self) -> Option<Error> {
-        self.failure.load().as_deref().cloned()
+        self.failure.get().cloned()
     }
 }

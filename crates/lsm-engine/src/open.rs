@@ -313,7 +313,7 @@ pub(crate) fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Reco
     }
     store.publisher.advance(recovered.last_seq);
     *store.manifest.lock() = Some(manifest);
-    *store.writer.lock() = Some(Writer { next_seq, wal, unlogged: None, memtable_bytes: 0, refuses: false });
+    *store.writer.lock() = Some(Writer::new(next_seq, wal));
     Ok(())
 }
 

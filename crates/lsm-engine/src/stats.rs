@@ -21,9 +21,11 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Under the writer lock, so that nobody else counts these.
     pub(crate) fn note_commit(&self, batch: &WriteBatch) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.written_bytes.fetch_add(batch.byte_size() as u64, Ordering::Relaxed);
+        let add = |counter: &AtomicU64, n| counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        add(&self.commits, 1);
+        add(&self.written_bytes, batch.byte_size() as u64);
     }
 
     pub(crate) fn note_flush(&self, bytes: u64) {

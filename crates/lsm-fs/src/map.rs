@@ -79,7 +79,8 @@ impl Segment for MappedSegment {
     fn commit(&mut self, bytes: usize) {
         assert!(bytes <= self.reserved, "commit of {bytes} bytes, reserved {}", self.reserved);
         self.reserved = 0;
-        self.shared.committed.fetch_add(bytes as u64, Ordering::Release);
+        // The only one that writes it.
+        self.shared.committed.store(self.len() + bytes as u64, Ordering::Release);
     }
 
     fn len(&self) -> u64 {

@@ -51,7 +51,11 @@ impl std::error::Error for ArenaFull {}
 #[repr(align(64))]
 struct FillMark(AtomicU64);
 
+/// Arenas that were made; their number tells them apart for ever, as an address would not.
+static ARENAS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
 pub(crate) struct Arena {
+    id: u64,
     base: NonNull<u8>,
     capacity: usize,
     mark: FillMark,
@@ -80,6 +84,7 @@ impl Arena {
         let bytes = &mut bytes[skipped..];
         let capacity = bytes.len().min(CAPACITY_MAX) / UNIT_BYTES * UNIT_BYTES;
         Arena {
+            id: ARENAS.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             base: NonNull::from(bytes).cast(),
             capacity,
             mark: FillMark(AtomicU64::new(UNIT_BYTES as u64)),
@@ -90,7 +95,7 @@ impl Arena {
     }
 
     /// The next `bytes` (a multiple of the unit), for the caller alone.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Region, ArenaFull> {
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<Region, ArenaFull> {
         let full = ArenaFull { needed: bytes, capacity: self.capacity };
         let mut mark = self.mark.0.load(Ordering::Relaxed);
         loop {
@@ -98,7 +103,7 @@ impl Arena {
             let end = mark.checked_add(bytes as u64).filter(|&end| end <= self.capacity as u64).ok_or(full)?;
             debug_assert_eq!(bytes % UNIT_BYTES, 0, "positions count units");
             match sync::advance(&self.mark.0, mark, end) {
-                Ok(()) => return Ok(Region { arena: Arc::clone(self), start: mark as usize, end: end as usize }),
+                Ok(()) => return Ok(Region { arena: self.id, start: mark as usize, end: end as usize }),
                 Err(found) => mark = found,
             }
         }
@@ -176,20 +181,26 @@ impl Drop for Arena {
     }
 }
 
-/// Bytes of an arena that belong to whoever holds this (A1).
+/// Bytes of an arena that belong to whoever holds this (A1). It does not keep the arena: counting its owners for each
+/// write would be the dearest part of a reservation.
 pub(crate) struct Region {
-    arena: Arc<Arena>,
+    /// The arena's number.
+    arena: u64,
     start: usize,
     end: usize,
 }
 
 impl Region {
     /// Takes the first `bytes` (a multiple of the unit) off this region, if there are as many.
+    ///
+    /// # Panics
+    /// When the region is of another arena.
     #[inline]
-    pub(crate) fn split(&mut self, bytes: usize) -> Option<Room<'_>> {
+    pub(crate) fn split<'a>(&mut self, arena: &'a Arc<Arena>, bytes: usize) -> Option<Room<'a>> {
+        assert_eq!(self.arena, arena.id, "A1: the region lies in this arena");
         debug_assert_eq!(bytes % UNIT_BYTES, 0, "positions count units");
         let middle = self.start.checked_add(bytes).filter(|&middle| middle <= self.end)?;
-        let room = Room { arena: &self.arena, start: self.start, bytes };
+        let room = Room { arena, start: self.start, bytes };
         self.start = middle;
         Some(room)
     }

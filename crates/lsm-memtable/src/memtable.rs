@@ -243,6 +243,10 @@ impl Memtable {
         first[..shared].to_vec()
     }
 
+    pub(crate) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
     pub(crate) fn filter(&self) -> &Filter {
         &self.filter
     }

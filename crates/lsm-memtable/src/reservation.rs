@@ -43,12 +43,11 @@ pub struct Reservation {
     region: Region,
     heights: Heights,
     points: Finger,
-    ranges: Finger,
 }
 
 impl Reservation {
     pub(crate) fn new(memtable: &Arc<Memtable>, region: Region, heights: Heights) -> Reservation {
-        Reservation { memtable: Arc::clone(memtable), region, heights, points: Finger::NONE, ranges: Finger::NONE }
+        Reservation { memtable: Arc::clone(memtable), region, heights, points: Finger::NONE }
     }
 
     /// Inserts the next entry; readers may see it before this returns.
@@ -61,17 +60,20 @@ impl Reservation {
     pub fn insert(&mut self, user_key: &[u8], seq: SeqNo, kind: Kind, value: &[u8]) {
         let height = self.heights.draw();
         let room = node_bytes(height, user_key.len(), value.len())
-            .and_then(|bytes| self.region.split(bytes))
+            .and_then(|bytes| self.region.split(self.memtable.arena(), bytes))
             .expect("R1: entries come as they were reserved");
         let trailer = pack_trailer(seq, kind as u8);
-        let (list, finger) = match kind {
-            Kind::RangeDeletion => (self.memtable.ranges(), &mut self.ranges),
+        match kind {
+            Kind::RangeDeletion => {
+                let mut finger = Finger::NONE;
+                self.memtable.ranges().insert(room, height, user_key, trailer, value, &mut finger);
+                self.memtable.ranges().leave_finger(&finger);
+            }
             Kind::Value | Kind::Deletion | Kind::Merge | Kind::SingleDeletion => {
                 self.memtable.filter().add(user_key);
-                (self.memtable.points(), &mut self.points)
+                self.memtable.points().insert(room, height, user_key, trailer, value, &mut self.points);
             }
-        };
-        list.insert(room, height, user_key, trailer, value, finger);
+        }
         self.memtable.count(kind);
     }
 }
@@ -79,6 +81,5 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.memtable.points().leave_finger(&self.points);
-        self.memtable.ranges().leave_finger(&self.ranges);
     }
 }

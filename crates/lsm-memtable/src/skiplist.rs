@@ -72,7 +72,7 @@ impl SkipList {
     /// An empty list in `arena`, for keys that are expected to start with `common`.
     pub(crate) fn new(arena: &Arc<Arena>, common: &[u8]) -> Result<SkipList, ArenaFull> {
         let mut region = arena.reserve(node::HEAD_BYTES)?;
-        let room = region.split(node::HEAD_BYTES).expect("A1: the region has what was asked for");
+        let room = region.split(arena, node::HEAD_BYTES).expect("A1: the region has what was asked for");
         Ok(SkipList {
             arena: Arc::clone(arena),
             head: node::write(room, HEIGHT_MAX, &[], 0, &[]),

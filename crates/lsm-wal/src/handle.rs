@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use lsm_core::{Error, Result};
-use lsm_fs::{Fs, SegmentHandle};
+use lsm_fs::{Fs, SegmentAccess, SegmentHandle};
 use lsm_sync::{AtomicU64, Condvar, Mutex, Ordering, thread};
 
 /// How often a caller offers its processor to those who were woken with it, before it syncs. With eight threads on
@@ -45,6 +45,8 @@ pub struct WalHandle {
     dir: PathBuf,
     path: PathBuf,
     segment: Arc<dyn SegmentHandle>,
+    /// What is committed to a mapping survives the end of this process as it is.
+    is_mapped: bool,
     delivered: AtomicU64,
     synced: AtomicU64,
     delivery: Mutex<()>,
@@ -86,6 +88,7 @@ impl WalHandle {
         dir: &Path,
         path: PathBuf,
         segment: Arc<dyn SegmentHandle>,
+        access: SegmentAccess,
         predecessor: Option<Arc<WalHandle>>,
     ) -> WalHandle {
         WalHandle {
@@ -93,6 +96,7 @@ impl WalHandle {
             dir: dir.to_owned(),
             path,
             segment,
+            is_mapped: access == SegmentAccess::Mapped,
             delivered: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             delivery: Mutex::new(()),
@@ -171,7 +175,7 @@ impl WalHandle {
 
     /// Bytes of this log that are known to survive the end of this process.
     pub fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Acquire)
+        if self.is_mapped { self.segment.len() } else { self.delivered.load(Ordering::Acquire) }
     }
 
     /// Whether a sync failed, after which nothing of this log is acknowledged any more (H2).

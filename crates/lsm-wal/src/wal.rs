@@ -116,8 +116,9 @@ impl Wal {
         }
         let path = FileKind::Log(number).path(dir);
         let (segment, is_recycled) = open_segment(&*fs, dir, &path, options, origin.recycled)?;
-        let marks_end = is_recycled && segment.access() == SegmentAccess::Mapped;
-        let handle = WalHandle::new(Arc::clone(&fs), dir, path.clone(), segment.handle(), origin.predecessor);
+        let access = segment.access();
+        let marks_end = is_recycled && access == SegmentAccess::Mapped;
+        let handle = WalHandle::new(Arc::clone(&fs), dir, path.clone(), segment.handle(), access, origin.predecessor);
         let mut wal = Wal {
             fs,
             number,
@@ -182,6 +183,11 @@ impl Wal {
     /// What the next log says about this one (L3). Nothing may be appended to this one afterwards.
     pub fn facts(&self) -> Predecessor {
         Predecessor { number: self.number, bytes: self.len(), crc: self.framer.rolling_crc() }
+    }
+
+    /// Whether a record survives the end of this process already, as all do in a mapped log.
+    pub fn is_delivered(&self, position: Position) -> bool {
+        self.handle.delivered() >= position.0
     }
 
     /// The shared side.

@@ -11,8 +11,12 @@ use lsm_wal::{Origin, RecoveryMode, Wal};
 use support::*;
 
 fn wal(fs: &Arc<Faulty>, number: u64, origin: Origin) -> Wal {
+    wal_with(fs, number, origin, SegmentAccess::Mapped)
+}
+
+fn wal_with(fs: &Arc<Faulty>, number: u64, origin: Origin, access: SegmentAccess) -> Wal {
     let fs: Arc<dyn Fs> = Arc::clone(fs) as _;
-    Wal::create(fs, dir(), FileNumber(number), &options(SegmentAccess::Mapped), origin).unwrap()
+    Wal::create(fs, dir(), FileNumber(number), &options(access), origin).unwrap()
 }
 
 #[test]
@@ -45,16 +49,21 @@ fn concurrent_callers_share_a_sync() {
 
 #[test]
 fn a_position_that_is_delivered_or_synced_costs_no_call() {
-    let fs = Faulty::new();
-    let mut wal = wal(&fs, 4, Origin::default());
-    let first = wal.append(&batch(1, 10)).unwrap();
-    let second = wal.append(&batch(2, 10)).unwrap();
-    wal.handle().deliver(second).unwrap();
-    wal.handle().deliver(first).unwrap();
-    assert_eq!(fs.switches.delivers.load(Ordering::SeqCst), 1);
-    wal.handle().sync(second).unwrap();
-    wal.handle().sync(first).unwrap();
-    assert_eq!(fs.switches.syncs.load(Ordering::SeqCst), 1);
+    // What was copied into a mapping is delivered.
+    for (access, delivers) in [(SegmentAccess::Mapped, 0), (SegmentAccess::Positioned, 1)] {
+        let fs = Faulty::new();
+        let mut wal = wal_with(&fs, 4, Origin::default(), access);
+        let first = wal.append(&batch(1, 10)).unwrap();
+        let second = wal.append(&batch(2, 10)).unwrap();
+        assert_eq!(wal.is_delivered(second), access == SegmentAccess::Mapped);
+        wal.handle().deliver(second).unwrap();
+        wal.handle().deliver(first).unwrap();
+        assert_eq!(fs.switches.delivers.load(Ordering::SeqCst), delivers);
+        assert!(wal.is_delivered(second));
+        wal.handle().sync(second).unwrap();
+        wal.handle().sync(first).unwrap();
+        assert_eq!(fs.switches.syncs.load(Ordering::SeqCst), 1);
+    }
 }
 
 // Covers H2.

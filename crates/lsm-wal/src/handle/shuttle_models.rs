@@ -44,7 +44,14 @@ type Sync = fn(&WalHandle, Position) -> Result<()>;
 
 fn log(segment: &Arc<Numbers>, predecessor: Option<Arc<WalHandle>>) -> Arc<WalHandle> {
     let segment = Arc::clone(segment) as Arc<dyn SegmentHandle>;
-    Arc::new(WalHandle::new(Arc::new(MemFs::new()), Path::new("/"), "/log".into(), segment, predecessor))
+    Arc::new(WalHandle::new(
+        Arc::new(MemFs::new()),
+        Path::new("/"),
+        "/log".into(),
+        segment,
+        SegmentAccess::Positioned,
+        predecessor,
+    ))
 }
 
 /// Three commits, each appended when another may be in a sync, each acknowledged when it is durable.
