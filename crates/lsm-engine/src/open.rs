@@ -273,6 +273,7 @@ fn background_executor(options: &Options, directory: &Path) -> Result<(Arc<dyn E
         .worker_threads(1)
         .max_blocking_threads(threads)
         .thread_name("lsm-background")
+        .on_thread_start(lsm_fs::stand_back)
         .build()
         .map_err(|error| CoreError::io("start threads for", directory, error))?;
     Ok((Arc::new(TokioExecutor::new(runtime.handle().clone())), Some(runtime)))

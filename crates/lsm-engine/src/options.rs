@@ -288,7 +288,8 @@ impl Options {
         merge_operator: Arc<dyn MergeOperator> => merge_operator = Some(merge_operator);
         /// Hears of background work.
         event_listener: Arc<dyn EventListener> => event_listener = Some(event_listener);
-        /// Runs background work on this runtime's blocking threads instead of on a runtime of the store.
+        /// Runs background work on this runtime's blocking threads instead of on a runtime of the store,
+        /// whose threads leave processors to others where they are short.
         runtime: tokio::runtime::Handle => runtime = Some(runtime);
         /// Runs background work anywhere else: tests step it by hand.
         executor: Arc<dyn Executor> => executor = Some(executor);

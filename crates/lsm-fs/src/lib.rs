@@ -45,6 +45,7 @@ pub mod mem;
 mod os;
 mod pages;
 mod positioned;
+mod priority;
 pub mod segment;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -53,4 +54,5 @@ pub use latched::LatchedFs;
 pub use mem::{Crash, MemFs};
 pub use os::OsFs;
 pub use pages::Pages;
+pub use priority::stand_back;
 pub use segment::{Segment, SegmentAccess, SegmentHandle};
