@@ -268,6 +268,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Shuttle("publish::shuttle_models"),
     },
     Plant {
+        name: "pressure-said-out-of-turn",
+        file: "crates/lsm-engine/src/pace.rs",
+        find: "        let _turn = self.turn.lock();\n",
+        plant: "",
+        caught_by: Shuttle("pace::shuttle_models"),
+    },
+    Plant {
         name: "log-number-of-family-ignored",
         file: "crates/lsm-engine/src/recover.rs",
         find: "is_some_and(|family| family.log_number <= log)",
