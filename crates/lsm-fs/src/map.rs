@@ -13,13 +13,16 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use lsm_sync::{AtomicU64, Ordering};
-use memmap2::{MmapMut, MmapOptions};
+use lsm_sync::{AtomicBool, AtomicU64, Ordering};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 use crate::latch::SharedSync;
 use crate::os;
 use crate::positioned::grow;
 use crate::segment::{Segment, SegmentAccess, SegmentHandle};
+
+/// Pages are asked for in runs of so many bytes: one by one, each costs the commit that comes to it first a fault.
+const READY_BYTES: u64 = 1 << 20;
 
 /// The exclusive side.
 pub(crate) struct MappedSegment {
@@ -27,12 +30,16 @@ pub(crate) struct MappedSegment {
     map: Option<MmapMut>,
     room: u64,
     reserved: usize,
+    /// Up to where pages were asked for.
+    ready: u64,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     file: File,
     committed: AtomicU64,
+    /// Whether anybody wanted a sync.
+    is_synced: AtomicBool,
     sync: SharedSync,
 }
 
@@ -40,8 +47,13 @@ impl MappedSegment {
     /// An empty segment over `file`, of which the first `room` bytes have blocks (M1, M3).
     pub(crate) fn new(file: File, room: u64) -> io::Result<MappedSegment> {
         let map = map(&file, room)?;
-        let shared = Shared { file, committed: AtomicU64::new(0), sync: SharedSync::default() };
-        Ok(MappedSegment { map, room, reserved: 0, shared: Arc::new(shared) })
+        let shared = Shared {
+            file,
+            committed: AtomicU64::new(0),
+            is_synced: AtomicBool::new(false),
+            sync: SharedSync::default(),
+        };
+        Ok(MappedSegment { map, room, reserved: 0, ready: 0, shared: Arc::new(shared) })
     }
 
     fn make_room(&mut self, needed: u64) -> io::Result<()> {
@@ -50,8 +62,24 @@ impl MappedSegment {
         if room != self.room || self.map.is_none() {
             self.map = map(file, room)?;
             self.room = room;
+            self.ready = 0;
         }
         Ok(())
+    }
+
+    /// Asks for the pages from `start` on before they are written to. They count as changed from then on, and each sync
+    /// would write them: a log that is synced gets them one by one.
+    #[cold]
+    fn make_ready(&mut self, start: u64, end: u64) {
+        if self.shared.is_synced.load(Ordering::Relaxed) {
+            self.ready = u64::MAX;
+            return;
+        }
+        self.ready = (end + READY_BYTES).min(self.room);
+        if let Some(map) = &self.map {
+            // A system that cannot do it does without.
+            let _ = map.advise_range(Advice::PopulateWrite, start as usize, (self.ready - start) as usize);
+        }
     }
 
     /// Unmaps, then cuts the file (M2).
@@ -68,7 +96,11 @@ impl Segment for MappedSegment {
     fn reserve(&mut self, bytes: usize) -> io::Result<&mut [u8]> {
         self.reserved = 0;
         let start = self.len();
-        self.make_room(start + bytes as u64)?;
+        let end = start + bytes as u64;
+        self.make_room(end)?;
+        if end > self.ready {
+            self.make_ready(start, end);
+        }
         self.reserved = bytes;
         match &mut self.map {
             Some(map) => Ok(&mut map[start as usize..start as usize + bytes]),
@@ -121,6 +153,7 @@ impl SegmentHandle for Shared {
     }
 
     fn sync(&self) -> io::Result<u64> {
+        self.is_synced.store(true, Ordering::Relaxed);
         self.sync.sync(self.len(), || self.deliver(), || self.file.sync_data())
     }
 }
