@@ -82,6 +82,9 @@ impl Directory {
         }
         // Before the search, so that the two wait for memory together.
         let entries = block.entry_bytes();
+        // And the middle of the block: the search of its page's address is half of the wait for the entry.
+        let middle = entries.len() / 2;
+        block.ask_for(middle..middle + 1);
         let (prefix, from) = self.first_of(&target[self.common..]);
         for &word in &self.words[from..] {
             if word & !OFFSETS != prefix {
