@@ -1,9 +1,10 @@
-//! An arena skiplist that is read without locks while it is written.
+//! A sorted list in an arena that is read without locks while it is written.
 //!
 //! A [`Memtable`] holds the newest writes of a column family until they are flushed to a table. Any
 //! number of threads insert, each into room that it reserved before ([`Memtable::reserve`]), and any
-//! number read; none of them waits for another. Entries lie in one piece of memory of fixed size, at
-//! addresses that never change, without an allocation of their own.
+//! number read. Readers wait for nobody; a writer may wait for another one that inserts among the same few
+//! entries. Entries lie in one piece of memory of fixed size, at addresses that never change, without an
+//! allocation of their own.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -11,8 +12,11 @@
 //! | `reservation` | room for a batch, of exact size |
 //! | `cursor` | the entries in order, both ways |
 //! | `filter` | which keys are certainly absent |
-//! | `skiplist` | order, search and concurrent insertion |
-//! | `link`, `node`, `height` | how an entry lies in the arena |
+//! | `list` | order and search: a skiplist that leads to leaves of a few entries each |
+//! | `insert` | how an entry comes into a leaf, and what happens to a full one |
+//! | `place` | where one stands in the list, and the steps from there |
+//! | `index`, `perm`, `link`, `height` | nodes and leaves, word by word |
+//! | `entry`, `at` | how an entry lies in the arena, and where |
 //! | `arena` | the memory and who owns which part of it |
 //! | `sync` | the atomics, so that loom can replace them |
 //!
@@ -49,14 +53,19 @@
 //! ```
 
 mod arena;
+mod at;
 mod cursor;
+mod entry;
 mod filter;
 mod height;
+mod index;
+mod insert;
 mod link;
+mod list;
 mod memtable;
-mod node;
+mod perm;
+mod place;
 mod reservation;
-mod skiplist;
 mod sync;
 
 pub use arena::ArenaFull;

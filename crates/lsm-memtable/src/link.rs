@@ -1,36 +1,39 @@
-//! A link to a node, which also tells how the node's key begins.
+//! A link to an entry or a node, which also tells how its key begins.
 //!
 //! ```text
 //! 63            32 31             0
 //! ┌───────────────┬────────────────┐
-//! │ key prefix    │ node position  │   position 0: no node, and then the prefix is all ones
+//! │ key prefix    │ position       │   position 0: nothing, and then the prefix is all ones
 //! └───────────────┴────────────────┘
 //! ```
 //!
-//! Most comparisons of a search end at the prefix, without touching the node: that saves a cache miss
-//! each. The prefix is the first four bytes of the user key behind what all keys are expected to share.
+//! The key of a node is that of its anchor. Most comparisons of a search end at the prefix, without touching
+//! the entry: that saves a cache miss each. The prefix is the first four bytes of the user key behind what all
+//! keys are expected to share.
 //!
 //! # Invariants
 //! L1. Prefixes never contradict the keys: prefix(a) < prefix(b) implies a < b. Equal prefixes say nothing.
 
-use crate::node::NodeOffset;
+use std::marker::PhantomData;
 
-/// Where a node is and how its key begins.
+use crate::at::At;
+
+/// Where a `T` is and how its key begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Link(u64);
+pub(crate) struct Link<T>(u64, PhantomData<T>);
 
-impl Link {
+impl<T: Copy> Link<T> {
     /// The end of a list. Its prefix is the largest, so that a search stops before it by L1.
-    pub(crate) const NULL: Link = Link((u32::MAX as u64) << 32);
+    pub(crate) const NULL: Link<T> = Link((u32::MAX as u64) << 32, PhantomData);
 
     #[inline]
-    pub(crate) fn new(prefix: u32, node: NodeOffset) -> Link {
-        Link((u64::from(prefix) << 32) | u64::from(node.get()))
+    pub(crate) fn new(prefix: u32, at: At<T>) -> Link<T> {
+        Link((u64::from(prefix) << 32) | u64::from(at.units()), PhantomData)
     }
 
     #[inline]
-    pub(crate) const fn from_bits(bits: u64) -> Link {
-        Link(bits)
+    pub(crate) const fn from_bits(bits: u64) -> Link<T> {
+        Link(bits, PhantomData)
     }
 
     #[inline]
@@ -44,8 +47,8 @@ impl Link {
     }
 
     #[inline]
-    pub(crate) fn node(self) -> Option<NodeOffset> {
-        NodeOffset::new(self.0 as u32)
+    pub(crate) fn at(self) -> Option<At<T>> {
+        At::from_units(self.0 as u32)
     }
 }
 

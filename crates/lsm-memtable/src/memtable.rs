@@ -2,7 +2,7 @@
 //!
 //! Two lists share one arena: point entries, and range deletions under their start keys. A writer
 //! reserves room first, when it can still turn to a fresh memtable, and inserts later, when nothing may
-//! fail any more. Readers take no lock and see an entry from the moment it is linked; which entries count
+//! fail any more. Readers take no lock and see an entry from the moment it is in its leaf; which entries count
 //! is for them to decide by sequence number.
 //!
 //! # Invariants
@@ -18,16 +18,16 @@ use arc_swap::ArcSwap;
 use lsm_core::key::{self, Kind, SeqNo};
 use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 
-use crate::arena::{Arena, ArenaFull, UNIT_BYTES};
+use crate::arena::{Arena, ArenaFull, Need, UNIT_BYTES};
 use crate::cursor::MemtableCursor;
 use crate::filter::Filter;
-use crate::height::Heights;
-use crate::node::HEAD_BYTES;
-use crate::reservation::{EntrySize, Reservation, bytes_of};
-use crate::skiplist::{Node, SkipList};
+use crate::index::HEAD_BYTES;
+use crate::list::{List, Side};
+use crate::place::Hit;
+use crate::reservation::{EntrySize, Reservation};
 use crate::sync::{self, AtomicUsize, Ordering};
 
-/// Bytes of an arena before its first entry: the null position and the heads of two lists.
+/// Bytes of an arena before its first entry: the null position and two empty lists.
 const EMPTY_BYTES: usize = UNIT_BYTES + 2 * HEAD_BYTES;
 
 /// The newest entry of a key that a reader sees.
@@ -58,8 +58,8 @@ pub struct Found<'m> {
 /// ```
 pub struct Memtable {
     arena: Arc<Arena>,
-    points: Arc<SkipList>,
-    ranges: Arc<SkipList>,
+    points: Arc<List>,
+    ranges: Arc<List>,
     filter: Filter,
     len: AtomicUsize,
     deletions: AtomicUsize,
@@ -104,7 +104,7 @@ impl Memtable {
     /// As for [`Memtable::with_memory`].
     pub fn expecting(memory: Box<dyn AsMut<[u8]> + Send>, common_prefix: &[u8]) -> Memtable {
         let arena = Arc::new(Arena::new(memory));
-        let list = |common| SkipList::new(&arena, common).expect("the memory holds an empty memtable");
+        let list = |common| List::new(&arena, common).expect("the memory holds an empty memtable");
         Memtable {
             points: Arc::new(list(common_prefix)),
             ranges: Arc::new(list(common_prefix)),
@@ -119,7 +119,8 @@ impl Memtable {
 
     /// A capacity that surely holds these entries, reserved together in an empty memtable.
     pub fn required_bytes(entries: impl Iterator<Item = EntrySize>) -> usize {
-        let bytes = bytes_of(Heights::from_seed(EMPTY_BYTES as u64), entries);
+        let need = Need::of(entries);
+        let bytes = need.entry_bytes.saturating_add(need.amortised_index_bytes);
         bytes.saturating_add(EMPTY_BYTES + UNIT_BYTES - 1)
     }
 
@@ -128,10 +129,7 @@ impl Memtable {
     /// # Errors
     /// [`ArenaFull`] when they do not all fit or the memtable is frozen; then nothing has changed.
     pub fn reserve(self: &Arc<Self>, entries: impl Iterator<Item = EntrySize>) -> Result<Reservation, ArenaFull> {
-        // Two threads may start from the same seed and draw the same heights; that hurts nobody.
-        let heights = Heights::from_seed(self.arena.used() as u64);
-        let region = self.arena.reserve(bytes_of(heights.clone(), entries))?;
-        Ok(Reservation::new(self, region, heights))
+        Ok(Reservation::new(self, self.arena.reserve(&Need::of(entries))?))
     }
 
     /// The newest point entry of `user_key` that is not newer than `visible`. Range deletions are not
@@ -140,12 +138,13 @@ impl Memtable {
         if !self.filter.may_contain(user_key) {
             return None;
         }
-        let node = self.points.at_or_behind(user_key, key::pack_trailer(visible, Kind::SEEK))?;
-        let internal_key = node.internal_key();
+        let point = self.points.point(Side::Before, user_key, key::pack_trailer(visible, Kind::SEEK));
+        let hit = self.points.behind(&point)?;
+        let internal_key = hit.internal_key();
         (key::user_key(internal_key) == user_key).then(|| Found {
             seq: key::seq(internal_key),
             kind: Kind::from_byte(key::kind_byte(internal_key)).expect("entries are inserted with a kind"),
-            value: node.value(),
+            value: hit.value(),
         })
     }
 
@@ -171,16 +170,16 @@ impl Memtable {
     }
 
     fn collect_tombstones(&self) -> RangeTombstones {
-        let tombstone = |node: Node<'_>| RangeTombstone {
-            start: key::user_key(node.internal_key()).to_vec(),
-            end: node.value().to_vec(),
-            seq: key::seq(node.internal_key()),
+        let tombstone = |hit: Hit<'_>| RangeTombstone {
+            start: key::user_key(hit.internal_key()).to_vec(),
+            end: hit.value().to_vec(),
+            seq: key::seq(hit.internal_key()),
         };
-        RangeTombstones::new(self.range_nodes().map(tombstone).collect())
+        RangeTombstones::new(self.range_hits().map(tombstone).collect())
     }
 
-    fn range_nodes(&self) -> impl Iterator<Item = Node<'_>> {
-        std::iter::successors(self.ranges.first(), |node| node.next())
+    fn range_hits(&self) -> impl Iterator<Item = Hit<'_>> {
+        std::iter::successors(self.ranges.first(), |hit| hit.next())
     }
 
     /// Whether there is any range deletion.
@@ -214,6 +213,8 @@ impl Memtable {
     }
 
     /// Bytes taken by reservations so far, and by the empty memtable itself.
+    ///
+    /// A reservation counts with what it may need at worst until it is dropped, then with what it took.
     pub fn bytes_used(&self) -> usize {
         self.arena.used()
     }
@@ -227,10 +228,10 @@ impl Memtable {
     ///
     /// A range deletion counts with its start and its end, although the end itself is not deleted.
     pub fn bounds(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        let user_key = |node: Node<'_>| key::user_key(node.internal_key()).to_vec();
+        let user_key = |hit: Hit<'_>| key::user_key(hit.internal_key()).to_vec();
         let starts = [self.points.first(), self.ranges.first()];
         let first = starts.into_iter().flatten().map(user_key).min()?;
-        let ends = self.range_nodes().map(|node| node.value().to_vec());
+        let ends = self.range_hits().map(|hit| hit.value().to_vec());
         let last = ends.chain(self.points.last().map(user_key)).chain(Some(first.clone())).max()?;
         Some((first, last))
     }
@@ -251,11 +252,11 @@ impl Memtable {
         &self.filter
     }
 
-    pub(crate) fn points(&self) -> &SkipList {
+    pub(crate) fn points(&self) -> &List {
         &self.points
     }
 
-    pub(crate) fn ranges(&self) -> &SkipList {
+    pub(crate) fn ranges(&self) -> &List {
         &self.ranges
     }
 

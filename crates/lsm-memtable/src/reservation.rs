@@ -1,20 +1,19 @@
 //! Room in a memtable, taken before the log is touched and filled after.
 //!
 //! # Invariants
-//! R1. A reservation has exactly the bytes of its entries: their heights are drawn when it is made, and
-//!     drawn again from the same seed when they arrive.
-//! R2. The seed is the place where the reservation starts, so that one and the same history always
+//! R1. A reservation has exactly the bytes of its entries, and at least those of the index that its inserts need
+//!     ([`crate::arena`]). What was not needed is given back when the reservation is dropped.
+//! R2. Nothing is drawn at random but from the places of entries, so that one and the same history always
 //!     builds one and the same memtable.
 
 use std::sync::Arc;
 
 use lsm_core::key::{Kind, SeqNo, pack_trailer};
 
-use crate::arena::Region;
-use crate::height::Heights;
+use crate::arena::{Escrow, Need, Region, UNIT_BYTES};
+use crate::entry::entry_bytes;
+use crate::insert::{Hint, INSERTS_PER_SPLIT, SPLIT_BYTES};
 use crate::memtable::Memtable;
-use crate::node::node_bytes;
-use crate::skiplist::Finger;
 
 /// What a reservation has to know of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,27 +26,37 @@ pub struct EntrySize {
     pub value_bytes: usize,
 }
 
-/// Exact bytes of `entries` with these heights; `usize::MAX` when one of them fits no arena.
-pub(crate) fn bytes_of(mut heights: Heights, entries: impl Iterator<Item = EntrySize>) -> usize {
-    entries.fold(0_usize, |sum, entry| {
-        let bytes = node_bytes(heights.draw(), entry.key_bytes, entry.value_bytes).unwrap_or(usize::MAX);
-        sum.saturating_add(bytes)
-    })
+impl Need {
+    /// What `entries` need; an entry that fits no arena needs more than any has.
+    pub(crate) fn of(entries: impl Iterator<Item = EntrySize>) -> Need {
+        let (mut len, mut bytes) = (0_usize, 0_usize);
+        for entry in entries {
+            len += 1;
+            bytes = bytes.saturating_add(entry_bytes(entry.key_bytes, entry.value_bytes).unwrap_or(usize::MAX));
+        }
+        let worst = len.saturating_mul(SPLIT_BYTES);
+        Need {
+            entry_bytes: bytes,
+            worst_index_bytes: worst,
+            // T3; the mark counts units.
+            amortised_index_bytes: (worst / INSERTS_PER_SPLIT).next_multiple_of(UNIT_BYTES),
+        }
+    }
 }
 
 /// Room for the entries of one batch, to be inserted in the order in which it was asked for.
 ///
-/// Room that is dropped unused stays unused.
+/// Room that is dropped unused can be reserved again if nobody has reserved more since; else it stays unused.
 pub struct Reservation {
     memtable: Arc<Memtable>,
     region: Region,
-    heights: Heights,
-    points: Finger,
+    escrow: Escrow,
+    points: Hint,
 }
 
 impl Reservation {
-    pub(crate) fn new(memtable: &Arc<Memtable>, region: Region, heights: Heights) -> Reservation {
-        Reservation { memtable: Arc::clone(memtable), region, heights, points: Finger::NONE }
+    pub(crate) fn new(memtable: &Arc<Memtable>, (region, escrow): (Region, Escrow)) -> Reservation {
+        Reservation { memtable: Arc::clone(memtable), region, escrow, points: Hint::NONE }
     }
 
     /// Inserts the next entry; readers may see it before this returns.
@@ -58,28 +67,29 @@ impl Reservation {
     /// # Panics
     /// When the entry is not the next of those that the room was reserved for.
     pub fn insert(&mut self, user_key: &[u8], seq: SeqNo, kind: Kind, value: &[u8]) {
-        let height = self.heights.draw();
-        let room = node_bytes(height, user_key.len(), value.len())
-            .and_then(|bytes| self.region.split(self.memtable.arena(), bytes))
+        let Reservation { memtable, region, escrow, points } = self;
+        let room = entry_bytes(user_key.len(), value.len())
+            .and_then(|bytes| region.split(memtable.arena(), bytes))
             .expect("R1: entries come as they were reserved");
-        let trailer = pack_trailer(seq, kind as u8);
+        let key = (user_key, pack_trailer(seq, kind as u8));
         match kind {
             Kind::RangeDeletion => {
-                let mut finger = Finger::NONE;
-                self.memtable.ranges().insert(room, height, user_key, trailer, value, &mut finger);
-                self.memtable.ranges().leave_finger(&finger);
+                let mut hint = Hint::NONE;
+                memtable.ranges().insert(room, key, value, escrow, &mut hint);
+                memtable.ranges().leave_hint(&hint);
             }
             Kind::Value | Kind::Deletion | Kind::Merge | Kind::SingleDeletion => {
-                self.memtable.filter().add(user_key);
-                self.memtable.points().insert(room, height, user_key, trailer, value, &mut self.points);
+                memtable.filter().add(user_key);
+                memtable.points().insert(room, key, value, escrow, points);
             }
         }
-        self.memtable.count(kind);
+        memtable.count(kind);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.memtable.points().leave_finger(&self.points);
+        self.memtable.points().leave_hint(&self.points);
+        self.memtable.arena().settle(&mut self.region, &mut self.escrow);
     }
 }

@@ -20,10 +20,12 @@ const PER_WRITER: u64 = BATCHES * BATCH;
 enum Pattern {
     /// Each writer jumps about.
     Scattered,
-    /// All writers append at one end, so that they race for the same links.
+    /// All writers append at one end, so that they race for the same leaf.
     Interleaved,
-    /// Each writer appends to a range of its own, which fingers serve.
+    /// Each writer appends to a range of its own, which hints serve.
     Apart,
+    /// All writers insert before the first entry, so that they split the same leaf.
+    Descending,
 }
 
 impl Pattern {
@@ -32,6 +34,7 @@ impl Pattern {
             Pattern::Scattered => (step * WRITERS + writer).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             Pattern::Interleaved => step * WRITERS + writer,
             Pattern::Apart => (writer << 32) | step,
+            Pattern::Descending => u64::MAX - (step * WRITERS + writer),
         }
         .to_be_bytes()
     }
@@ -149,8 +152,14 @@ fn scattered_writers_lose_nothing() {
 
 #[test]
 fn writers_at_one_end_lose_nothing() {
-    // Covers S4: each writer's finger is behind as soon as another has appended.
+    // Covers T2: each writer's hint is behind as soon as another has appended.
     check(Pattern::Interleaved);
+}
+
+#[test]
+fn writers_at_the_other_end_lose_nothing() {
+    // Covers S3, S4.
+    check(Pattern::Descending);
 }
 
 #[test]

@@ -283,9 +283,9 @@ pub(crate) const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "link-published-relaxed",
-        file: "crates/lsm-memtable/src/skiplist.rs",
-        find: "Link::from_bits(unsafe { node::link(&self.arena, node, level) }.load(Order::Acquire))",
-        plant: "Link::from_bits(unsafe { node::link(&self.arena, node, level) }.load(Order::Relaxed))",
+        file: "crates/lsm-memtable/src/index.rs",
+        find: "Link::from_bits(self.link_word(node, level).load(Ordering::Acquire))",
+        plant: "Link::from_bits(self.link_word(node, level).load(Ordering::Relaxed))",
         caught_by: Loom(""),
     },
     // Bytes from disk are hostile.
