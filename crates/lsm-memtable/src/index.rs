@@ -19,6 +19,7 @@
 
 #![allow(unsafe_code)]
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use crate::arena::{Arena, Words};
@@ -160,6 +161,13 @@ impl Index {
     pub(crate) fn value(&self, entry: At<Entry>) -> &[u8] {
         // SAFETY: as for the key.
         unsafe { entry::value(&self.arena, entry) }
+    }
+
+    /// Waits once for the memory of all entries of a leaf: who steps from one to the next would wait for each.
+    pub(crate) fn ask_for(&self, leaf: At<Leaf>, perm: Perm) {
+        let entries = (0..perm.len()).filter_map(|slot| self.slot(leaf, slot).at());
+        let last = |entry| self.value(entry).last().copied().unwrap_or_default();
+        black_box(entries.fold(0, |all, entry| all ^ last(entry)));
     }
 
     /// Locks a leaf whose order was `seen`; false if it is another by now.

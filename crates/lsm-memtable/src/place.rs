@@ -128,6 +128,9 @@ impl Place {
             && !stand.next_in_leaf(&self.list)
         {
             self.stand = Hit::new(&self.list, *stand).next_beyond_leaf().map(|hit| hit.stand);
+            if let Some(stand) = &self.stand {
+                self.list.index.ask_for(stand.leaf, stand.perm);
+            }
         }
     }
 
