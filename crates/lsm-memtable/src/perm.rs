@@ -10,7 +10,8 @@
 //!
 //! Slots are filled in the order in which entries come and stay as they are; which one is the first, the
 //! second … of the keys is told here, four bits each. So one store adds an entry in its right place, and a
-//! word once read describes the leaf as it was then, for ever.
+//! word once read describes the leaf as it was then, for ever (Y. Mao, E. Kohler and R. Morris, "Cache Craftiness for
+//! Fast Multicore Key-Value Storage", EuroSys 2012).
 //!
 //! # Invariants
 //! W1. The first `len` ranks name the slots 0 to `len - 1`, each once; the other ranks are zero.
