@@ -185,3 +185,24 @@ fn the_first_reservation_may_split_leaves_that_others_filled() {
     drop(first);
     assert_eq!(memtable.len() as u64, seq);
 }
+
+// Covers E3: what the first reservation takes of the others' parts does not go back with what those have not used.
+#[test]
+fn what_the_first_reservation_took_of_others_stays_taken() {
+    let memtable = Arc::new(Memtable::new(1 << 20));
+    let size = EntrySize { kind: Kind::Value, key_bytes: 8, value_bytes: 0 };
+    let reserve = |len| memtable.reserve(std::iter::repeat_n(size, len)).unwrap();
+    let mut seq = 0;
+    let mut insert = |room: &mut Reservation, number: u64| {
+        seq += 1;
+        room.insert(&number.to_be_bytes(), SeqNo::new(seq), Kind::Value, b"");
+    };
+    let (mut first, mut second) = (reserve(1), reserve(30));
+    (0..14).for_each(|number| insert(&mut second, 1000 * number));
+    // It finds a full leaf, and splits it.
+    insert(&mut first, 1);
+    drop(first);
+    drop(second);
+    // Each of them fills a leaf and splits it in the end.
+    (2..200).for_each(|number| insert(&mut reserve(1), number));
+}

@@ -15,7 +15,7 @@
 //! The *amortised* need of `n` inserts is therefore several times smaller. It holds for all inserts together and not
 //! for those of one reservation, which may find the leaves that others filled. So only the first
 //! reservation of an arena puts aside no more than that, marks the arena as *shared*, and while it lives the others keep
-//! back their part of the common need.
+//! back their part of the common need. If it has taken of theirs, the arena stays so.
 //!
 //! # Invariants
 //! E1. Front and back never pass each other, also not for a moment: what does not fit changes nothing.

@@ -105,7 +105,8 @@ impl Escrow {
             end: region.end,
             index_bytes: self.bytes.saturating_sub(self.used_bytes),
             shared_index_bytes: self.bytes.saturating_sub(self.used_bytes.max(self.amortised_bytes)),
-            is_first: self.is_first,
+            // E3: what it took from others' parts, those must not give back.
+            is_first: self.is_first && self.used_bytes <= self.bytes,
         }
     }
 
