@@ -63,6 +63,19 @@ impl World {
         self.put(&mut self.reserve(Kind::Value), byte, seq);
     }
 
+    /// Two writers at once, each with room that it has reserved before.
+    fn put_at_once(&self, own: (u8, u64), others: (u8, u64)) {
+        let mut room = self.reserve(Kind::Value);
+        let mut other_room = self.reserve(Kind::Value);
+        let other = thread::spawn({
+            let world = self.clone();
+            move || world.put(&mut other_room, others.0, others.1)
+        });
+        self.put(&mut room, own.0, own.1);
+        drop(room);
+        other.join().unwrap();
+    }
+
     fn fill(&self, bytes: &[u8]) {
         for (seq, byte) in (1..).zip(bytes) {
             self.add(*byte, seq);
@@ -183,14 +196,7 @@ fn a_cursor_walks_on_over_a_split(world: World) {
 
 /// Two writers insert into the same leaf; both entries stay, in order. Covers T1.
 fn neighbours_inserted_at_once_both_stay(world: World) {
-    let mut room = world.reserve(Kind::Value);
-    let mut other_room = world.reserve(Kind::Value);
-    let other = thread::spawn({
-        let world = world.clone();
-        move || world.put(&mut other_room, b'm', 2)
-    });
-    world.put(&mut room, b'c', 1);
-    other.join().unwrap();
+    world.put_at_once((b'c', 1), (b'm', 2));
     assert_eq!(world.scan(), b"cm");
     assert_eq!((world.get(b'c'), world.get(b'm')), (Some(b'c'), Some(b'm')));
 }
@@ -198,14 +204,7 @@ fn neighbours_inserted_at_once_both_stay(world: World) {
 /// Two writers meet at a full leaf, which one of them splits; the other looks again. Covers T2.
 fn a_writer_waits_for_a_split(world: World) {
     world.fill(b"cmx");
-    let mut room = world.reserve(Kind::Value);
-    let mut other_room = world.reserve(Kind::Value);
-    let other = thread::spawn({
-        let world = world.clone();
-        move || world.put(&mut other_room, b'd', 5)
-    });
-    world.put(&mut room, b'b', 4);
-    other.join().unwrap();
+    world.put_at_once((b'b', 4), (b'd', 5));
     assert_eq!(world.scan(), b"bcdmx");
     assert_eq!((world.get(b'b'), world.get(b'd')), (Some(b'b'), Some(b'd')));
 }
@@ -213,14 +212,7 @@ fn a_writer_waits_for_a_split(world: World) {
 /// Two writers append behind a full leaf; the second finds that it is no longer the last. Covers T2.
 fn two_writers_append(world: World) {
     world.fill(b"abc");
-    let mut room = world.reserve(Kind::Value);
-    let mut other_room = world.reserve(Kind::Value);
-    let other = thread::spawn({
-        let world = world.clone();
-        move || world.put(&mut other_room, b'x', 5)
-    });
-    world.put(&mut room, b'm', 4);
-    other.join().unwrap();
+    world.put_at_once((b'm', 4), (b'x', 5));
     assert_eq!(world.scan(), b"abcmx");
     assert_eq!((world.get(b'm'), world.get(b'x')), (Some(b'm'), Some(b'x')));
 }
@@ -249,14 +241,7 @@ fn two_nodes_are_linked(world: World) {
     grow(1);
     world.fill(b"cmpqxy");
     grow(2);
-    let mut room = world.reserve(Kind::Value);
-    let mut other_room = world.reserve(Kind::Value);
-    let other = thread::spawn({
-        let world = world.clone();
-        move || world.put(&mut other_room, b'r', 8)
-    });
-    world.put(&mut room, b'd', 7);
-    other.join().unwrap();
+    world.put_at_once((b'd', 7), (b'r', 8));
     assert_eq!(world.scan(), b"cdmpqrxy");
     let mut cursor = world.memtable.cursor();
     cursor.seek_to_last().unwrap();
@@ -266,15 +251,7 @@ fn two_nodes_are_linked(world: World) {
 /// A writer inserts at the node where another has left its hint. Covers I2.
 fn a_hint_leads_to_a_whole_node(world: World) {
     world.fill(b"abc");
-    let mut room = world.reserve(Kind::Value);
-    let mut other_room = world.reserve(Kind::Value);
-    let other = thread::spawn({
-        let world = world.clone();
-        move || world.put(&mut other_room, b'x', 5)
-    });
-    world.put(&mut room, b'm', 4);
-    drop(room);
-    other.join().unwrap();
+    world.put_at_once((b'm', 4), (b'x', 5));
     assert_eq!(world.scan(), b"abcmx");
 }
 
