@@ -13,13 +13,13 @@ const MERGED_MIN: usize = 4;
 
 impl Picker<'_> {
     /// Takes tables of level 0 down, unless that has to wait.
-    pub(crate) fn level0(&self) -> Option<Plan> {
+    pub(crate) fn level0(&self, reason: Reason) -> Option<Plan> {
         if self.in_flight.is_level0_busy() {
             return None;
         }
-        self.small_level0().or_else(|| self.level0_move()).or_else(|| {
+        self.small_level0().or_else(|| self.level0_move(reason)).or_else(|| {
             let oldest = self.version.level(0).last()?;
-            self.complete(Reason::Score, 0, vec![Arc::clone(oldest)], self.targets.base)
+            self.complete(reason, 0, vec![Arc::clone(oldest)], self.targets.base)
         })
     }
 
@@ -34,7 +34,7 @@ impl Picker<'_> {
     }
 
     /// Tables moved to the base level, from the oldest on, as long as they overlap neither it nor each other.
-    fn level0_move(&self) -> Option<Plan> {
+    fn level0_move(&self, reason: Reason) -> Option<Plan> {
         let mut moved: Vec<Arc<TableMeta>> = Vec::new();
         let mut plan = None;
         for table in self.version.level(0).iter().rev() {
@@ -44,7 +44,7 @@ impl Picker<'_> {
             }
             // Newest first, as level 0 is.
             moved.insert(0, Arc::clone(table));
-            match self.as_move(Reason::Score, 0, moved.clone(), self.targets.base) {
+            match self.as_move(reason, 0, moved.clone(), self.targets.base) {
                 Some(longer) => plan = Some(longer),
                 None => break,
             }

@@ -35,6 +35,11 @@ pub fn pick(
     picker.by_score().or_else(|| picker.marked()).or_else(|| picker.deletions(oldest_snapshot))
 }
 
+/// Takes level 0 down though its score does not ask for that: for readers, to whom each of its tables is one more run.
+pub fn pick_level0(version: &Version, in_flight: &InFlight, options: &LeveledOptions) -> Option<Plan> {
+    Picker::new(version, in_flight, options).level0(Reason::Reads)
+}
+
 /// Picks a merge within level 0 that reads at most `bytes_max`: what can still be done on a full disk when a job that
 /// takes level 0 down does not fit. It keeps writers from waiting for the number of tables there.
 pub fn pick_within_level0(
@@ -68,7 +73,7 @@ impl<'a> Picker<'a> {
         let mut level0_waits = false;
         for level in levels {
             let plan = match level {
-                0 => self.level0().or_else(|| {
+                0 => self.level0(Reason::Score).or_else(|| {
                     level0_waits = true;
                     self.within_level0(u64::MAX)
                 }),
@@ -85,7 +90,7 @@ impl<'a> Picker<'a> {
 
     fn marked(&self) -> Option<Plan> {
         self.version.tables().filter(|(_, table)| table.marked_for_compaction).find_map(|(level, table)| match level {
-            0 => self.level0(),
+            0 => self.level0(Reason::Marked),
             LAST => self.rewrite(Reason::Marked, LAST, vec![Arc::clone(table)]),
             _ => self.table_down(level, table, Reason::Marked),
         })

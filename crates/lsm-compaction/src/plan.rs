@@ -23,6 +23,8 @@ pub enum Reason {
     Marked,
     /// A table of the bottom held deletions that no snapshot needs any more.
     Deletions,
+    /// Reads have lost as much time by tables of level 0 as it takes to take those down.
+    Reads,
     /// Someone asked for this key range.
     Manual,
 }

@@ -14,7 +14,7 @@ use crate::room::{Shortage, needed_bytes};
 use crate::store::Store;
 use crate::sync::{Condvar, Mutex, Ordering};
 use crate::{Error, ErrorKind, Result};
-use lsm_compaction::{Executor, InFlight, Plan, ReservationId};
+use lsm_compaction::{Executor, InFlight, Plan, ReservationId, pick_level0};
 use lsm_core::{ColumnFamilyId, SeqNo};
 use lsm_manifest::FileNumbers;
 use std::collections::{BTreeMap, BTreeSet};
@@ -212,7 +212,8 @@ impl Store {
         let options = self.leveled_options();
         let version = Arc::clone(&family.view.load().version);
         let in_flight = state.in_flight.entry(family.id).or_default();
-        let plan = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot)?;
+        let for_readers = || family.toll.is_asked().then(|| pick_level0(&version, in_flight, &options)).flatten();
+        let plan = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot).or_else(for_readers)?;
         let Some(shortage) = &state.shortage else { return Some(plan) };
         let room = shortage.room(self.free_bytes(), state.compacting_bytes, self.options.clock.monotonic())?;
         if needed_bytes(&plan) <= room {

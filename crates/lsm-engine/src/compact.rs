@@ -7,7 +7,8 @@ use crate::range::{KeyRange, first_key};
 use crate::store::Store;
 use crate::{Error, Result};
 use lsm_compaction::{
-    BottomRewrite, JobContext, LeveledOptions, Plan, RangeCompaction, RangeStep, TableSink, pick_range,
+    BottomRewrite, InFlight, JobContext, LeveledOptions, Plan, RangeCompaction, RangeStep, TableSink, pick_level0,
+    pick_range,
 };
 use std::ops::Bound;
 use std::sync::Arc;
@@ -22,6 +23,16 @@ impl Store {
             subcompactions_max: self.options.max_subcompactions,
             ..LeveledOptions::default()
         }
+    }
+
+    /// Lets reads know what it would cost to take level 0 of `family` down. A move costs nothing.
+    pub(crate) fn set_toll(&self, family: &Family) {
+        let version = Arc::clone(&family.view.load().version);
+        let plan = pick_level0(&version, &InFlight::default(), &self.leveled_options());
+        family.toll.set_price(plan.map(|plan| match plan.trivial_move {
+            true => 0,
+            false => plan.tables().map(|(_, table)| table.bytes).sum(),
+        }));
     }
 
     /// Carries out `plan`, which is reserved.
@@ -58,6 +69,7 @@ impl Store {
             plan.tables().for_each(|(_, table)| self.tables.retire(table));
         }
         if plan.takes_level0_down() {
+            family.toll.clear();
             let time = self.options.clock.monotonic().saturating_sub(begun);
             let level0 = plan.tables().filter(|(level, _)| *level == 0);
             self.pacer.drained(level0.map(|(_, table)| table.bytes).sum(), time);

@@ -3,6 +3,7 @@
 use crate::dead::Stretches;
 use crate::options::WRITE_BUFFER_BYTES_MIN;
 use crate::sync::{ArcSwap, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::toll::Toll;
 use crate::view::View;
 use lsm_core::{ColumnFamilyId, MergeOperator};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,8 @@ pub(crate) struct Family {
     updating: Mutex<()>,
     /// What walks found dead; outlives the family with a walk that has it.
     pub(crate) dead: Arc<Stretches>,
+    /// What reads pay for level 0; outlives the family with a walk likewise.
+    pub(crate) toll: Arc<Toll>,
     merge_operator: OnceLock<Arc<dyn MergeOperator>>,
     write_buffer_bytes: AtomicUsize,
     dropped: AtomicBool,
@@ -31,6 +34,7 @@ impl Family {
             view: ArcSwap::from_pointee(view),
             updating: Mutex::new(()),
             dead: Arc::new(Stretches::new()),
+            toll: Arc::new(Toll::new()),
             merge_operator: OnceLock::new(),
             write_buffer_bytes: AtomicUsize::new(write_buffer_bytes),
             dropped: AtomicBool::new(false),

@@ -162,6 +162,7 @@ impl Store {
             let version = manifest.state().families.get(&family.id).map(|state| Arc::clone(&state.version));
             let version = version.expect("a family that is not dropped is in the manifest");
             family.update(|view| view.installed(version, &self.tables, flushed));
+            self.set_toll(family);
         }
         self.refresh_pressure();
         self.background.wake();

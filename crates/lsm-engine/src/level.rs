@@ -8,6 +8,7 @@
 //! R2. `inner` is a cursor of `tables[position]`.
 
 use crate::tables::TableHandle;
+use crate::toll::{Fare, Toll};
 use lsm_core::key::{self, InternalKey, SeqNo, successor};
 use lsm_core::range_tombstone::{Coverage, RangeTombstones, TombstoneSource};
 use lsm_core::rows::{Rows, Wanted};
@@ -20,11 +21,32 @@ pub(crate) struct RunCursor {
     tables: Arc<[Arc<TableHandle>]>,
     position: usize,
     inner: Option<TableCursor>,
+    /// Of a table of level 0.
+    fare: Option<Fare>,
 }
 
 impl RunCursor {
     pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>) -> RunCursor {
-        RunCursor { tables, position: 0, inner: None }
+        RunCursor { tables, position: 0, inner: None, fare: None }
+    }
+
+    /// A cursor that pays for its moves, since the run is of level 0.
+    pub(crate) fn paying(tables: Arc<[Arc<TableHandle>]>, toll: &Arc<Toll>) -> RunCursor {
+        RunCursor { fare: Some(Fare::new(toll)), ..RunCursor::new(tables) }
+    }
+
+    #[inline]
+    fn pay_for_seek(&mut self) {
+        if let Some(fare) = &mut self.fare {
+            fare.seek();
+        }
+    }
+
+    #[inline]
+    fn pay_for_step(&mut self) {
+        if let Some(fare) = &mut self.fare {
+            fare.step();
+        }
     }
 
     /// Stands on table `position` (R2); `None` when there is no such table.
@@ -74,6 +96,7 @@ impl RunCursor {
 
 impl Cursor for RunCursor {
     fn seek_to_first(&mut self) -> Result<()> {
+        self.pay_for_seek();
         if let Some(inner) = self.enter(0)? {
             inner.seek_to_first()?;
         }
@@ -81,6 +104,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek_to_last(&mut self) -> Result<()> {
+        self.pay_for_seek();
         match self.tables.len().checked_sub(1) {
             Some(last) => {
                 if let Some(inner) = self.enter(last)? {
@@ -93,6 +117,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
+        self.pay_for_seek();
         let position =
             self.tables.partition_point(|handle| key::compare(handle.meta.largest.as_bytes(), target).is_lt());
         if let Some(inner) = self.enter(position)? {
@@ -102,6 +127,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
+        self.pay_for_seek();
         let behind =
             self.tables.partition_point(|handle| key::compare(handle.meta.smallest.as_bytes(), target).is_le());
         match behind.checked_sub(1) {
@@ -117,12 +143,14 @@ impl Cursor for RunCursor {
 
     #[inline]
     fn next(&mut self) -> Result<()> {
+        self.pay_for_step();
         self.inner.as_mut().expect("C2: the cursor is valid").next()?;
         self.skip_forward()
     }
 
     #[inline]
     fn prev(&mut self) -> Result<()> {
+        self.pay_for_step();
         self.inner.as_mut().expect("C2: the cursor is valid").prev()?;
         self.skip_backward()
     }
@@ -148,6 +176,7 @@ impl Cursor for RunCursor {
     }
 
     fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
+        self.pay_for_step();
         self.inner.as_mut().expect("C2: the cursor is valid").take(wanted, rows)
     }
 }

@@ -71,6 +71,7 @@ mod store;
 mod submit;
 mod sync;
 mod tables;
+mod toll;
 mod verify;
 mod view;
 mod write;

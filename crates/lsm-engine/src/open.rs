@@ -121,6 +121,7 @@ fn open_once(directory: &Path, options: Options) -> Result<Db> {
     } else {
         begin_writing(&store, state, recovery)?;
         remove_orphans(&store, &names);
+        store.families.load().values().for_each(|family| store.set_toll(family));
         store.refresh_pressure();
         store.schedule();
     }

@@ -5,6 +5,8 @@
 use crate::family::Family;
 use crate::scan::Source;
 use crate::store::Store;
+use crate::toll::LOOK;
+use crate::view::View;
 use crate::{Result, Slice, get};
 use lsm_core::SeqNo;
 use lsm_core::dead::DeadStretches;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 
 /// Where a read call reads.
 pub(crate) struct Reader<'a> {
-    pub(crate) store: &'a Store,
+    pub(crate) store: &'a Arc<Store>,
     pub(crate) family: &'a Family,
     /// A snapshot's sequence number, or `None` for the present.
     pub(crate) seq: Option<SeqNo>,
@@ -24,6 +26,7 @@ impl Reader<'_> {
         // W1: the view first, the sequence number second.
         let view = self.family.view.load();
         let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
+        self.pay(&view, 1);
         Ok(get::get(&view, user_key, seq, self.family.merge_operator())?)
     }
 
@@ -31,6 +34,7 @@ impl Reader<'_> {
         self.store.health.check_open()?;
         let view = self.family.view.load();
         let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
+        self.pay(&view, keys.len());
         // In key order, so that neighbours find each other's blocks in the cache.
         let mut order: Vec<(&[u8], usize)> = keys.iter().map(AsRef::as_ref).zip(0..).collect();
         order.sort_unstable();
@@ -43,12 +47,34 @@ impl Reader<'_> {
 
     pub(crate) fn source(&self) -> Result<Source> {
         self.store.health.check_open()?;
+        self.ask_for_compaction();
         let view = self.family.view.load_full();
         let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
         // As long as the memtable was not frozen before the number was read, the view holds all writes up to it.
         let is_whole = self.seq.is_some() || Arc::ptr_eq(&view.active, &self.family.view.load().active);
         let dead = is_whole.then(|| Arc::clone(&self.family.dead) as Arc<dyn DeadStretches>);
-        Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator(), dead })
+        let toll = Arc::clone(&self.family.toll);
+        Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator(), dead, toll })
+    }
+
+    /// Pays for the tables of level 0 that `keys` gets look at.
+    #[inline]
+    fn pay(&self, view: &View, keys: usize) {
+        let tables = view.levels[0].len();
+        if tables > 0 {
+            self.family.toll.pay((keys * tables) as u64 * LOOK);
+            self.ask_for_compaction();
+        }
+    }
+
+    /// Lets the background look for work, if reads have paid for a compaction and nobody has asked yet. Not on this thread:
+    /// readers do not wait for the lock of the background's state.
+    #[inline]
+    fn ask_for_compaction(&self) {
+        if self.family.toll.asks() {
+            let store = Arc::clone(self.store);
+            self.store.background.executor.execute(Box::new(move || store.schedule()));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::level::{RunCursor, RunTombstones};
 use crate::source_cursor::SourceCursor;
+use crate::toll::Toll;
 use crate::view::{Level, View};
 use crate::{Error, Result, Slice};
 use lsm_core::dead::DeadStretches;
@@ -24,6 +25,7 @@ pub(crate) struct Source {
     pub(crate) merge_operator: Option<Arc<dyn MergeOperator>>,
     /// What is known to be dead, unless the view lacks writes that `seq` shows (W1).
     pub(crate) dead: Option<Arc<dyn DeadStretches>>,
+    pub(crate) toll: Arc<Toll>,
 }
 
 impl Source {
@@ -38,27 +40,31 @@ impl Source {
                 tombstones.push(Box::new(memtable.tombstones()));
             }
         }
-        for run in self.runs(from.as_deref(), to.as_deref()) {
-            cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(&run)))));
-            tombstones.push(Box::new(RunTombstones::new(run)));
+        let meets = |run: &Level| meets(run, from.as_deref(), to.as_deref());
+        // Each table of level 0 alone, then each deeper level.
+        for table in self.view.levels[0].iter() {
+            let run: Level = Arc::from([Arc::clone(table)]);
+            if meets(&run) {
+                cursors.push(SourceCursor::Run(Box::new(RunCursor::paying(Arc::clone(&run), &self.toll))));
+                tombstones.push(Box::new(RunTombstones::new(run)));
+            }
+        }
+        for run in self.view.levels[1..].iter().filter(|run| !run.is_empty() && meets(run)) {
+            cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(run)))));
+            tombstones.push(Box::new(RunTombstones::new(Arc::clone(run))));
         }
         let merge_operator = self.merge_operator.clone();
         let dead = self.dead.clone();
         let visibility = Visibility { seq: self.seq, from, to, merge_operator, dead };
         VisibleCursor::new(MergeCursor::new(cursors), tombstones, visibility)
     }
+}
 
-    /// Each table of level 0 alone, then each deeper level, as far as they meet the bounds.
-    fn runs(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<Level> {
-        let level0 = self.view.levels[0].iter().map(|handle| Arc::from([Arc::clone(handle)]));
-        let deeper = self.view.levels[1..].iter().filter(|level| !level.is_empty()).map(Arc::clone);
-        let meets = |run: &Level| {
-            let ends_before = |from: &[u8]| run.last().is_none_or(|last| last.meta.ends_before(from));
-            let starts_behind = |to: &[u8]| run.first().is_none_or(|first| to <= first.first_key());
-            !from.is_some_and(ends_before) && !to.is_some_and(starts_behind)
-        };
-        level0.chain(deeper).filter(meets).collect()
-    }
+/// Whether a run, which holds a table at least, may have keys within the bounds.
+fn meets(run: &Level, from: Option<&[u8]>, to: Option<&[u8]>) -> bool {
+    let ends_before = |from: &[u8]| run.last().is_none_or(|last| last.meta.ends_before(from));
+    let starts_behind = |to: &[u8]| run.first().is_none_or(|first| to <= first.first_key());
+    !from.is_some_and(ends_before) && !to.is_some_and(starts_behind)
 }
 
 /// The items of a range in key order, from both ends.

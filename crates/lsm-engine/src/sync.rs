@@ -2,7 +2,7 @@
 //! in `shuttle_models` beside each protocol.
 
 pub(crate) use lsm_sync::{
-    AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, spin_loop, thread,
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Tally, spin_loop, thread,
 };
 
 #[cfg(all(test, shuttle))]

@@ -15,12 +15,10 @@
 //! C5. Once whoever put a block in has returned, its slot does not count as empty: from a slot that does, nothing is
 //!     taken out, which spares the hand and the end of a table most of their swaps, the dearest thing they do.
 
-// What is only counted is no part of the protocol that a model checks.
-use std::sync::atomic;
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwapOption, Guard};
-use lsm_sync::{AtomicU8, AtomicUsize, Mutex, Ordering};
+use lsm_sync::{AtomicU8, AtomicUsize, Mutex, Ordering, Tally};
 
 use crate::block::Block;
 use crate::directory::Directory;
@@ -214,16 +212,15 @@ impl Slots {
     pub(crate) fn get(&self, number: usize) -> Guard<Option<Arc<CachedBlock>>> {
         let slot = &self.slots[number];
         let found = slot.block.load();
-        match found.is_some() {
-            true => {
-                // Looked at first (C3).
-                if slot.state.load(Ordering::Relaxed) != READ {
-                    slot.state.store(READ, Ordering::Relaxed);
-                }
-                self.cache.hits.count();
-            }
-            false => self.cache.misses.count(),
+        if found.is_none() {
+            self.cache.misses.add(1);
+            return found;
         }
+        // Looked at first (C3).
+        if slot.state.load(Ordering::Relaxed) != READ {
+            slot.state.store(READ, Ordering::Relaxed);
+        }
+        self.cache.hits.add(1);
         found
     }
 
@@ -261,36 +258,6 @@ impl Slots {
 impl Drop for Slots {
     fn drop(&mut self) {
         self.slots.iter().for_each(|slot| self.put(slot, None));
-    }
-}
-
-/// Counts without two threads writing to one line, as long as there are no more threads than stripes. Two that share a
-/// stripe may lose counts.
-#[derive(Default)]
-struct Tally([Stripe; STRIPES]);
-
-const STRIPES: usize = 32;
-
-#[derive(Default)]
-#[repr(align(128))]
-struct Stripe(atomic::AtomicU64);
-
-/// Threads that have counted something.
-static THREADS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
-
-thread_local! {
-    static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
-}
-
-impl Tally {
-    #[inline]
-    fn count(&self) {
-        let Stripe(count) = &self.0[STRIPE.with(|&stripe| stripe)];
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    fn sum(&self) -> u64 {
-        self.0.iter().map(|Stripe(count)| count.load(Ordering::Relaxed)).sum()
     }
 }
 

@@ -25,6 +25,9 @@ pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Orderi
 #[cfg(not(shuttle))]
 pub use std::thread;
 
+mod tally;
+pub use tally::Tally;
+
 #[cfg(shuttle)]
 pub mod explore;
 

@@ -126,6 +126,18 @@ fn level_0_goes_down_with_everything_that_overlaps() {
 }
 
 #[test]
+fn readers_may_ask_for_level_0_before_its_score_does() {
+    let level0 = |number| (0, table(number, "a", "c", 3 * MIB));
+    let version = version([bottom(), vec![level0(1), level0(2), (5, table(50, "b", "c", 4 * MIB))]].concat());
+    assert!(pick(&version, &InFlight::new(), &options(), None).is_none());
+    let mut in_flight = InFlight::new();
+    let plan = pick_level0(&version, &in_flight, &options()).unwrap();
+    assert_eq!((inputs(&plan), plan.reason), (vec![(0, vec![2, 1]), (5, vec![50])], Reason::Reads));
+    in_flight.reserve(&plan);
+    assert!(pick_level0(&version, &in_flight, &options()).is_none(), "I3");
+}
+
+#[test]
 fn a_tiny_level_0_is_merged_with_itself() {
     let level0 = |number| (0, table(number, "a", "c", MIB / 100));
     let plan = pick_in(&version(

@@ -1,0 +1,158 @@
+//! What reads pay for tables of level 0, and when they have paid for a compaction.
+//!
+//! Level 0 keeps up to three tables for as long as nobody writes, and each is one more run for every read. To take them down
+//! costs once what the tables there and those under them hold; to leave them costs a little at each read. Nobody knows how
+//! many reads will come, so this is the question whether to rent or to buy skis: who buys once the rent paid comes to the
+//! price never pays more than twice what the best would have been (A. Karlin, M. Manasse, L. Rudolph and D. Sleator,
+//! "Competitive Snoopy Caching", Algorithmica 3, 1988).
+//!
+//! Both are counted in bytes that a compaction gets through in the time that a read loses, 4 ns each.
+//!
+//! # Invariants
+//! L1. What a read pays depends on its moves alone, never on a clock: the same calls ask for the same compactions.
+//! L2. Of all readers that find the price paid, one asks; and nobody asks again until level 0 was taken down.
+
+use crate::sync::{AtomicU8, AtomicU64, Ordering, Tally};
+use std::sync::Arc;
+
+/// A get that looks at one more table, most often at its filter alone: 40 ns.
+pub(crate) const LOOK: u64 = 10;
+/// A seek in one more table: 800 ns.
+const SEEK: u64 = 200;
+/// A row of a walk that lies in one more table than others do, which ends what those can give away at once: 250 ns.
+const STEP: u64 = 60;
+
+/// Readers still pay.
+const OPEN: u8 = 0;
+/// The price is paid, and nobody has asked yet.
+const PAID: u8 = 1;
+/// A compaction was asked for.
+const ASKED: u8 = 2;
+
+/// The toll of one column family.
+pub(crate) struct Toll {
+    paid: Tally,
+    /// Bytes that a compaction of level 0 would read; `u64::MAX` if there is nothing to take down.
+    price: AtomicU64,
+    state: AtomicU8,
+}
+
+impl Toll {
+    pub(crate) fn new() -> Toll {
+        Toll { paid: Tally::default(), price: AtomicU64::new(u64::MAX), state: AtomicU8::new(OPEN) }
+    }
+
+    /// Says what a compaction would cost from now on, if there is one.
+    pub(crate) fn set_price(&self, bytes: Option<u64>) {
+        self.price.store(bytes.map_or(u64::MAX, |bytes| bytes.max(1)), Ordering::Relaxed);
+    }
+
+    /// Begins again, for level 0 was taken down.
+    pub(crate) fn clear(&self) {
+        self.paid.clear();
+        self.state.store(OPEN, Ordering::Relaxed);
+    }
+
+    /// Pays; what all threads have paid is looked at whenever this one has paid another sixteenth of the price.
+    #[inline]
+    pub(crate) fn pay(&self, bytes: u64) {
+        if self.state.load(Ordering::Relaxed) != OPEN {
+            return;
+        }
+        let price = self.price.load(Ordering::Relaxed);
+        let sixteenth = price.ilog2().saturating_sub(4);
+        let own = self.paid.add(bytes);
+        if own >> sixteenth != own.wrapping_sub(bytes) >> sixteenth && self.paid.sum() >= price {
+            self.advance(OPEN, PAID);
+        }
+    }
+
+    /// Whether the caller is the one to ask for a compaction (L2).
+    #[inline]
+    pub(crate) fn asks(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == PAID && self.advance(PAID, ASKED)
+    }
+
+    /// Whether a compaction was asked for.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == ASKED
+    }
+
+    fn advance(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// What a walk through one table owes; paid when it ends.
+pub(crate) struct Fare {
+    toll: Arc<Toll>,
+    bytes: u64,
+}
+
+impl Fare {
+    pub(crate) fn new(toll: &Arc<Toll>) -> Fare {
+        Fare { toll: Arc::clone(toll), bytes: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn seek(&mut self) {
+        self.bytes += SEEK;
+    }
+
+    #[inline]
+    pub(crate) fn step(&mut self) {
+        self.bytes += STEP;
+    }
+}
+
+impl Drop for Fare {
+    fn drop(&mut self) {
+        self.toll.pay(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_price_is_paid_once_and_asked_for_once() {
+        // Covers L1, L2.
+        let toll = Arc::new(Toll::new());
+        toll.pay(1 << 40);
+        assert!(!toll.asks(), "there is nothing to take down");
+        toll.clear();
+        toll.set_price(Some(100 * SEEK));
+        for _ in 0..99 {
+            Fare::new(&toll).seek();
+            assert!(!toll.asks());
+        }
+        // The last sixteenth may be noticed a little late.
+        let late = (0..8).take_while(|_| {
+            Fare::new(&toll).seek();
+            !toll.asks()
+        });
+        assert!(late.count() < 8);
+        assert!(toll.is_asked() && !toll.asks(), "another one has asked");
+        toll.pay(1 << 40);
+        assert!(!toll.asks(), "and the compaction is on its way");
+        toll.clear();
+        assert!(!toll.is_asked());
+        toll.pay(99 * SEEK);
+        assert!(!toll.asks(), "who pays begins from nothing");
+        toll.pay(100 * SEEK);
+        assert!(toll.asks());
+    }
+
+    #[test]
+    fn what_many_threads_pay_comes_together() {
+        let toll = Toll::new();
+        toll.set_price(Some(4_000 * STEP));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..2_000).for_each(|_| toll.pay(STEP)));
+            }
+        });
+        assert!(toll.asks());
+    }
+}
