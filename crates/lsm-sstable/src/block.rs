@@ -79,6 +79,11 @@ impl Block {
         self.data.capacity() + size_of::<Vec<u8>>() + size_of::<Block>()
     }
 
+    /// Where in memory its bytes begin.
+    pub(crate) fn address(&self) -> usize {
+        self.data.as_ptr() as usize
+    }
+
     /// The buffer behind the block, for values that outlive a cursor.
     #[inline]
     pub(crate) fn data(&self) -> &Arc<Vec<u8>> {

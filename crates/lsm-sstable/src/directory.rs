@@ -8,7 +8,8 @@
 //! within a few neighbouring lines, and meets only entries whose first bytes are the target's.
 //!
 //! # Invariants
-//! N1. `common` bytes begin every user key of the block; they are `first` and `more`, padded with zeros.
+//! N1. `common` bytes begin every user key of the block. Of them `given` also begin every target that the index leads
+//!     here, so that nobody compares them; the others are `first` and `more`, padded with zeros.
 //! N2. The upper 48 bits of `words[i]` are bytes `common..common + 6` of user key `i`, padded with zeros; the lower 16
 //!     are where entry `i` begins. Words ascend.
 
@@ -29,11 +30,12 @@ const OFFSETS: u64 = (1 << OFFSET_BITS) - 1;
 
 /// The entries of one block.
 pub(crate) struct Directory {
-    /// The first eight bytes of the common part, as a number that orders as they do.
+    /// Eight bytes of the common part behind those that are given, as a number that orders as they do.
     first: u64,
-    /// The bytes of the common part behind those: few keys have any.
+    /// The bytes of the common part behind those: hardly any block has any.
     more: Box<[u8]>,
-    common: usize,
+    given: u32,
+    common: u32,
     words: Box<[u64]>,
 }
 
@@ -48,8 +50,9 @@ pub(crate) enum Stand {
 }
 
 impl Directory {
-    /// The directory of `block`; `None` where offsets do not fit, or the block is not as it should be.
-    pub(crate) fn of(block: &Block) -> Option<Directory> {
+    /// The directory of `block`, to which the index leads only targets with the same first `given` bytes as its keys; `None`
+    /// where offsets do not fit, or the block is not as it should be.
+    pub(crate) fn of(block: &Block, given: usize) -> Option<Directory> {
         if block.entries_end() > usize::from(u16::MAX) {
             return None;
         }
@@ -68,8 +71,10 @@ impl Directory {
             Ok(())
         };
         block.walk(0, add).ok()?;
-        let (first, more) = first[..common].split_at(common.min(size_of::<u64>()));
-        Some(Directory { first: leading_bytes(first), more: more.into(), common, words: words.into() })
+        let given = given.min(common);
+        let (first, more) = first[given..common].split_at((common - given).min(size_of::<u64>()));
+        let (given, common) = (u32::try_from(given).ok()?, u32::try_from(common).ok()?);
+        Some(Directory { first: leading_bytes(first), more: more.into(), given, common, words: words.into() })
     }
 
     /// The newest entry of `target` with a trailer up to `newest`; `None` where only a walk from a restart point can
@@ -85,13 +90,13 @@ impl Directory {
         // And the middle of the block: the search of its page's address is half of the wait for the entry.
         let middle = entries.len() / 2;
         block.ask_for(middle..middle + 1);
-        let (prefix, from) = self.first_of(&target[self.common..]);
+        let (prefix, from) = self.first_of(&target[self.common()..]);
         for &word in &self.words[from..] {
             if word & !OFFSETS != prefix {
                 return Ok(Some(Search::Absent));
             }
             let entry = Entry::at(entries, (word & OFFSETS) as usize)?;
-            match compare(&entry, target, self.common + PREFIX_BYTES) {
+            match compare(&entry, target, self.common() + PREFIX_BYTES) {
                 None => return Ok(None),
                 Some(Ordering::Less) => {}
                 Some(Ordering::Greater) => return Ok(Some(Search::Absent)),
@@ -111,7 +116,7 @@ impl Directory {
             Ordering::Less => (None, 0),
             Ordering::Greater => return Ok(Stand::Behind),
             Ordering::Equal => {
-                let (prefix, from) = self.first_of(&target[self.common..]);
+                let (prefix, from) = self.first_of(&target[self.common()..]);
                 (Some(prefix), from)
             }
         };
@@ -124,30 +129,32 @@ impl Directory {
             let offset = (word & OFFSETS) as usize;
             let entry = Entry::at(entries, offset)?;
             let order = match prefix == Some(word & !OFFSETS) {
-                true => compare(&entry, target, self.common + PREFIX_BYTES),
+                true => compare(&entry, target, self.common() + PREFIX_BYTES),
                 false => Some(Ordering::Greater),
             };
             match order {
                 None => return Ok(Stand::Unknown),
                 Some(Ordering::Less) => {}
                 Some(Ordering::Equal) if trailer(entry.key) > newest => {}
-                Some(_) => return Ok(self.key_of(word, &entry, key).map_or(Stand::Unknown, |()| Stand::On(offset))),
+                Some(_) => {
+                    return Ok(self.key_of(word, &entry, target, key).map_or(Stand::Unknown, |()| Stand::On(offset)));
+                }
             }
         }
         Ok(Stand::Behind)
     }
 
-    /// Puts a key together from what the directory knows of it and what the entry has; `None` if that is not all.
-    fn key_of(&self, word: u64, entry: &Entry<'_>, key: &mut Vec<u8>) -> Option<()> {
-        let from_word = entry.shared.saturating_sub(self.common);
+    /// Puts a key together from what a target with the same common part and the directory know of it, and what the entry
+    /// has; `None` if that is not all. Of a smaller target nothing is asked: the first entry has its whole key.
+    fn key_of(&self, word: u64, entry: &Entry<'_>, target: &[u8], key: &mut Vec<u8>) -> Option<()> {
+        let from_target = target.get(..entry.shared.min(self.common()))?;
+        let from_word = entry.shared - from_target.len();
         let word = word.to_be_bytes();
         let known = word[..PREFIX_BYTES].get(..from_word)?;
         entry.key.len().checked_sub(TRAILER_BYTES)?;
         key.clear();
-        key.extend_from_slice(&self.first.to_be_bytes()[..self.common.min(size_of::<u64>())]);
-        key.extend_from_slice(&self.more);
+        key.extend_from_slice(from_target);
         key.extend_from_slice(known);
-        key.truncate(entry.shared);
         key.extend_from_slice(entry.key);
         Some(())
     }
@@ -169,7 +176,7 @@ impl Directory {
     /// A byte of the entry that a search comes to first.
     #[inline]
     pub(crate) fn look_at_entry(&self, block: &Block, target: &[u8]) -> u8 {
-        let (_, from) = self.first_of(target.get(self.common..).unwrap_or_default());
+        let (_, from) = self.first_of(target.get(self.common()..).unwrap_or_default());
         let offset = self.words.get(from).map(|word| (word & OFFSETS) as usize);
         offset.and_then(|offset| block.entry_bytes().get(offset).copied()).unwrap_or_default()
     }
@@ -177,10 +184,16 @@ impl Directory {
     /// How `target` compares with all keys by their common part: what is shorter than that and equal is smaller.
     #[inline]
     fn compare_common(&self, target: &[u8]) -> Ordering {
-        let own = &target[..target.len().min(self.common)];
+        let known = target.len().min(self.common());
+        let own = &target[known.min(self.given as usize)..known];
         let (first, more) = own.split_at(own.len().min(size_of::<u64>()));
         let by_bytes = leading_bytes(first).cmp(&self.first).then_with(|| more.cmp(&self.more));
-        by_bytes.then(own.len().cmp(&self.common))
+        by_bytes.then(known.cmp(&self.common()))
+    }
+
+    #[inline]
+    fn common(&self) -> usize {
+        self.common as usize
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -211,9 +224,9 @@ mod tests {
     use quickcheck::quickcheck;
 
     /// What the directory says, or the restart points where it cannot tell.
-    fn found(block: &Block, target: &[u8], visible: SeqNo) -> Search {
+    fn found(block: &Block, given: usize, target: &[u8], visible: SeqNo) -> Search {
         let newest = pack_trailer(visible, u8::MAX);
-        let directory = Directory::of(block).unwrap();
+        let directory = Directory::of(block, given).unwrap();
         let found = directory.search(block, target, newest).unwrap();
         found.unwrap_or_else(|| search(block, target, visible).unwrap())
     }
@@ -227,17 +240,17 @@ mod tests {
             let keys = small_keys(words, &before);
             let block = block_of(&keys, usize::from(interval % 20));
             if keys.is_empty() {
-                return Directory::of(&block).is_none();
+                return Directory::of(&block, 0).is_none();
             }
-            let own = keys.iter().map(|key| key.user_key().to_vec());
-            let others = targets.iter().flat_map(|target| {
+            let visible = SeqNo::new(u64::from(visible % 9));
+            let agrees = |target: &[u8], given: usize| {
+                found(&block, given, target, visible) == search(&block, target, visible).unwrap()
+            };
+            targets.iter().all(|target| {
                 let target: Vec<u8> = target.iter().map(|byte| byte % 3).collect();
-                [[&before[..], &target].concat(), target]
-            });
-            own.chain(others).all(|target| {
-                let visible = SeqNo::new(u64::from(visible % 9));
-                found(&block, &target, visible) == search(&block, &target, visible).unwrap()
-            })
+                let long = [&before[..], &target].concat();
+                agrees(&target, 0) && (0..=before.len()).all(|given| agrees(&long, given))
+            }) && keys.iter().all(|key| (0..=before.len()).all(|given| agrees(key.user_key(), given)))
         }
 
         fn stands_where_a_walk_from_a_restart_point_does(
@@ -246,26 +259,30 @@ mod tests {
             let before = vec![1; usize::from(common % 20)];
             let keys = small_keys(words, &before);
             let block = block_of(&keys, usize::from(interval % 20));
-            let Some(directory) = Directory::of(&block) else { return keys.is_empty() };
-            let others = targets.iter().flat_map(|(target, seq)| {
-                let target: Vec<u8> = target.iter().map(|byte| byte % 3).collect();
-                let seq = SeqNo::new(u64::from(seq % 9));
-                [[&before[..], &target].concat(), target].map(|user_key| InternalKey::for_seek(&user_key, seq))
-            });
-            keys.iter().cloned().chain(others).all(|target| {
+            if keys.is_empty() {
+                return Directory::of(&block, 0).is_none();
+            }
+            let agrees = |target: &InternalKey, given: usize| {
+                let directory = Directory::of(&block, given).unwrap();
                 let mut expected = BlockCursor::new(block.clone());
                 expected.seek(target.as_bytes()).unwrap();
                 let mut found = BlockCursor::new(block.clone());
                 found.seek_by(&directory, target.as_bytes()).unwrap();
                 let at = |cursor: &BlockCursor| cursor.valid().then(|| (cursor.key().to_vec(), cursor.value_range()));
                 at(&found) == at(&expected)
-            })
+            };
+            targets.iter().all(|(target, seq)| {
+                let target: Vec<u8> = target.iter().map(|byte| byte % 3).collect();
+                let [long, short] = [[&before[..], &target].concat(), target]
+                    .map(|user_key| InternalKey::for_seek(&user_key, SeqNo::new(u64::from(seq % 9))));
+                agrees(&short, 0) && (0..=before.len()).all(|given| agrees(&long, given))
+            }) && keys.iter().all(|key| (0..=before.len()).all(|given| agrees(key, given)))
         }
 
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, target: Vec<u8>) -> bool {
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, target: Vec<u8>, given: u8) -> bool {
             let data = [bytes, vec![0, 0, 0, 0, 1, 0, 0, 0]].concat();
             let block = Block::new(data).unwrap();
-            let Some(directory) = Directory::of(&block) else { return true };
+            let Some(directory) = Directory::of(&block, usize::from(given % 8)) else { return true };
             let target = InternalKey::for_seek(&target, SeqNo::MAX);
             // A cursor may also meet an entry of a foreign kind.
             let _ = BlockCursor::new(block.clone()).seek_by(&directory, target.as_bytes());
@@ -278,7 +295,7 @@ mod tests {
         let keys: Vec<_> =
             (0..100).map(|n| InternalKey::new(format!("user{n:020}").as_bytes(), SeqNo::new(1), Kind::Value)).collect();
         let block = block_of(&keys, 16);
-        let directory = Directory::of(&block).unwrap();
+        let directory = Directory::of(&block, 0).unwrap();
         for key in &keys {
             let found = directory.search(&block, key.user_key(), u64::MAX).unwrap();
             assert!(matches!(found, Some(Search::Found { .. })), "{key:?}");

@@ -61,6 +61,7 @@ mod builder;
 mod cache;
 mod checksum;
 mod compression;
+mod crowd;
 mod directory;
 mod filter;
 mod footer;

@@ -147,7 +147,7 @@ impl Table {
     /// Gives data block `number` in the cache a guide, if nobody has: who comes for the first time does it for the others.
     pub(crate) fn guide(&self, number: usize, cached: &CachedBlock) {
         if let Some(slots) = self.slots.as_ref().filter(|_| matches!(cached.guide, Guide::NotYet)) {
-            slots.insert(number, &cached.block, Guide::of(&cached.block));
+            slots.insert(number, &cached.block, Guide::of(&cached.block, self.index.shared_around(number)));
         }
     }
 
