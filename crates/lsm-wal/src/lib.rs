@@ -48,6 +48,7 @@ mod handle;
 mod proof;
 mod reader;
 mod replay;
+mod turns;
 mod wal;
 mod window;
 mod writer;

@@ -220,9 +220,23 @@ pub(crate) const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "end-of-a-sync-wakes-nobody",
-        file: "crates/lsm-wal/src/handle.rs",
-        find: "        drop(turns);\n        self.handle.turn_ended.notify_all();",
+        file: "crates/lsm-wal/src/turns.rs",
+        find: "        done.into_iter().for_each(|sleeper| sleeper.wake(SERVED));\n",
         plant: "",
+        caught_by: Shuttle("handle::shuttle_models"),
+    },
+    Plant {
+        name: "end-of-a-sync-names-nobody-to-do-the-next",
+        file: "crates/lsm-wal/src/turns.rs",
+        find: "        state.others = done.len() + state.sleepers.len();\n        drop(state);",
+        plant: "        let next = next.filter(|_| done.is_empty());\n        state.others = done.len() + state.sleepers.len();\n        drop(state);",
+        caught_by: Shuttle("handle::shuttle_models"),
+    },
+    Plant {
+        name: "sync-acknowledged-to-all-who-wait",
+        file: "crates/lsm-wal/src/turns.rs",
+        find: "extract_if(.., |sleeper| sleeper.position <= served)",
+        plant: "extract_if(.., |sleeper| sleeper.position <= served || served < OWN_TURN)",
         caught_by: Shuttle("handle::shuttle_models"),
     },
     Plant {
