@@ -28,6 +28,9 @@ const UNIFORM_KEYS_BIT: u32 = 1 << 29;
 const SEPARATED_BIT: u32 = 1 << 28;
 const RESTART_BYTES: usize = 4;
 
+/// Between two restart points lie 16 entries at most, of this many bytes together where they are long.
+const LONG_STRETCH_BYTES: usize = 3 << 10;
+
 /// Immutable bytes of one block, decompressed and checked; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
@@ -127,6 +130,18 @@ impl Block {
         const LINE_BYTES: usize = 64;
         let bytes = self.entry_bytes().get(bytes.start..bytes.end.min(self.entries_end())).unwrap_or_default();
         black_box(bytes.iter().step_by(LINE_BYTES).fold(0, |all, byte| all ^ byte));
+    }
+
+    /// Whether entries take some lines of memory each, so that a walk would wait for each of them.
+    #[inline]
+    pub(crate) fn has_few_entries(&self) -> bool {
+        self.entries_end() > self.restart_count() * LONG_STRETCH_BYTES
+    }
+
+    /// Waits once for all entries of a block that has few of them, as far as an ordinary block goes.
+    #[cold]
+    pub(crate) fn ask_for_all(&self) {
+        self.ask_for(0..4 << 10);
     }
 
     /// All entries with whole keys, for the small blocks that are read once (D3).

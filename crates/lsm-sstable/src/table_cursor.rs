@@ -69,6 +69,9 @@ impl TableCursor {
         }
         self.entries.invalidate();
         let block = self.table.data_block(number, self.options.fill_cache, &mut self.window)?;
+        if block.has_few_entries() {
+            block.ask_for_all();
+        }
         self.entries.reset(block);
         self.number = number;
         Ok(())
