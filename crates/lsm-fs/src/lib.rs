@@ -10,10 +10,10 @@
 //! | [`segment`] | a log file while it is written: reserve, fill, commit; deliver, sync |
 //! | `latch` | a failed sync is never tried again |
 //! | `latched` | nor is that of a store's directory, whoever asks |
-//! | `positioned`, `map` | the two ways to write a segment; `map` has the crate's only `unsafe` |
+//! | `positioned`, `map` | the two ways to write a segment; `map` is unsafe |
 //! | `os` | the real file system |
 //! | [`mem`] | the one in memory, with `crash()` |
-//! | `pages` | memory in large pages |
+//! | `pages`, `large_page` | memory in large pages: from the start, or gathered there later |
 //! | [`clock`] | time |
 //!
 //! ```

@@ -10,7 +10,7 @@
 //! | `writer` | cuts records into fragments: [`RecordWriter`] |
 //! | `reader`, `window` | joins them again and tells how they end: [`RecordReader`] |
 //! | `facts` | what a log says about itself and its predecessor: [`Facts`] |
-//! | `handle` | delivers and syncs, shared by all committers: [`WalHandle`] |
+//! | `handle`, `turns` | delivers and syncs, shared by all committers: [`WalHandle`] |
 //! | `wal` | the active log: [`Wal`] |
 //! | `chain`, `proof` | which logs follow each other; what proves that a place was synced |
 //! | `replay` | reads the logs of a store: [`replay()`] |

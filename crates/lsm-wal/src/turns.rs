@@ -50,6 +50,7 @@ impl<T> Turns<T> {
     /// The right, once nobody else has it; `None` as soon as `is_done` says that it is not needed. It is asked with the
     /// right where nobody has that, and without where somebody may.
     pub(crate) fn take_unless(&self, position: u64, is_done: impl Fn(Option<&T>) -> bool) -> Option<T> {
+        let mut was_called = false;
         loop {
             let call = {
                 let mut state = self.state.lock();
@@ -64,7 +65,10 @@ impl<T> Turns<T> {
                     return Some(right);
                 }
                 let call = Arc::new(AtomicU8::new(NONE));
-                state.sleepers.push(Sleeper { position, call: Arc::clone(&call), thread: thread::current() });
+                let sleeper = Sleeper { position, call: Arc::clone(&call), thread: thread::current() };
+                // Whose turn it was when somebody came before stays the first.
+                let place = if was_called { 0 } else { state.sleepers.len() };
+                state.sleepers.insert(place, sleeper);
                 self.asleep.store(state.sleepers.len(), Ordering::Relaxed);
                 call
             };
@@ -74,6 +78,7 @@ impl<T> Turns<T> {
             if call.load(Ordering::Relaxed) == SERVED {
                 return None;
             }
+            was_called = true;
         }
     }
 
