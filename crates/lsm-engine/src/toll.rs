@@ -19,8 +19,9 @@ use std::sync::Arc;
 pub(crate) const LOOK: u64 = 10;
 /// A seek in one more table: 800 ns.
 const SEEK: u64 = 200;
-/// A row of a walk that lies in one more table than others do, which ends what those can give away at once: 250 ns.
-const STEP: u64 = 60;
+/// A row of a walk in one more table, which ends what the others can give away at once: 100 ns, 30 where keys differ in their
+/// first eight bytes, 250 where they do not.
+const STEP: u64 = 25;
 
 /// Readers still pay.
 const OPEN: u8 = 0;
