@@ -186,8 +186,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "sequence-number-before-the-view",
         file: "crates/lsm-engine/src/read.rs",
-        find: "        let view = self.family.view.load();\n        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());\n        // In key order",
-        plant: "        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());\n        let view = self.family.view.load();\n        // In key order",
+        find: "        let view = self.family.view.load();\n        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());\n        self.pay(&view, keys.len());",
+        plant: "        let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());\n        let view = self.family.view.load();\n        self.pay(&view, keys.len());",
         caught_by: Shuttle("shuttle_models::a_read_meets_the_swap_of_its_view"),
     },
     Plant {
