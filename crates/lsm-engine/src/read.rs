@@ -72,8 +72,10 @@ impl Reader<'_> {
     #[inline]
     fn ask_for_compaction(&self) {
         if self.family.toll.asks() {
-            let store = Arc::clone(self.store);
-            self.store.background.executor.execute(Box::new(move || store.schedule()));
+            // Nobody waits for this task, and one that is never run shall not keep the store.
+            let store = Arc::downgrade(self.store);
+            let task = move || store.upgrade().into_iter().for_each(|store| store.schedule());
+            self.store.background.executor.execute(Box::new(task));
         }
     }
 }

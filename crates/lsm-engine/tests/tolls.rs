@@ -80,3 +80,15 @@ fn a_store_that_is_opened_again_knows_the_price() {
     }
     assert_eq!(db.get("key").unwrap().unwrap(), "value");
 }
+
+/// A task that waited for ever once kept its store, and all the store's memory.
+#[test]
+fn a_wish_that_nobody_hears_keeps_no_store() {
+    let (db, executor) = store();
+    let kept = Arc::downgrade(&executor);
+    while executor.is_empty() {
+        db.cursor().seek_to_first().unwrap();
+    }
+    drop((db, executor));
+    assert!(kept.upgrade().is_none(), "the store has the executor, and the executor's task the store");
+}
