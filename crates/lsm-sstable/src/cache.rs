@@ -194,8 +194,8 @@ pub(crate) enum Guide {
 }
 
 impl Guide {
-    /// The best that there is for `block`, to which only targets come that begin with the same `given` bytes as its keys.
-    pub(crate) fn of(block: &Block, given: usize) -> Guide {
+    /// The best that there is for `block`, to which only targets come that begin with `given`.
+    pub(crate) fn of(block: &Block, given: &[u8]) -> Guide {
         Directory::of(block, given).map_or(Guide::Restarts, Guide::Directory)
     }
 }

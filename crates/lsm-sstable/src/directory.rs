@@ -50,9 +50,9 @@ pub(crate) enum Stand {
 }
 
 impl Directory {
-    /// The directory of `block`, to which the index leads only targets with the same first `given` bytes as its keys; `None`
+    /// The directory of `block`, to which the index leads only targets that begin with `given`, as its keys should; `None`
     /// where offsets do not fit, or the block is not as it should be.
-    pub(crate) fn of(block: &Block, given: usize) -> Option<Directory> {
+    pub(crate) fn of(block: &Block, given: &[u8]) -> Option<Directory> {
         if block.entries_end() > usize::from(u16::MAX) {
             return None;
         }
@@ -71,7 +71,8 @@ impl Directory {
             Ok(())
         };
         block.walk(0, add).ok()?;
-        let given = given.min(common);
+        // Of a block that is not where the index has it, only what its keys have is given.
+        let given = common_prefix(given, &first[..common]);
         let (first, more) = first[given..common].split_at((common - given).min(size_of::<u64>()));
         let (given, common) = (u32::try_from(given).ok()?, u32::try_from(common).ok()?);
         Some(Directory { first: leading_bytes(first), more: more.into(), given, common, words: words.into() })
@@ -224,7 +225,7 @@ mod tests {
     use quickcheck::quickcheck;
 
     /// What the directory says, or the restart points where it cannot tell.
-    fn found(block: &Block, given: usize, target: &[u8], visible: SeqNo) -> Search {
+    fn found(block: &Block, given: &[u8], target: &[u8], visible: SeqNo) -> Search {
         let newest = pack_trailer(visible, u8::MAX);
         let directory = Directory::of(block, given).unwrap();
         let found = directory.search(block, target, newest).unwrap();
@@ -240,17 +241,19 @@ mod tests {
             let keys = small_keys(words, &before);
             let block = block_of(&keys, usize::from(interval % 20));
             if keys.is_empty() {
-                return Directory::of(&block, 0).is_none();
+                return Directory::of(&block, b"").is_none();
             }
             let visible = SeqNo::new(u64::from(visible % 9));
-            let agrees = |target: &[u8], given: usize| {
+            let agrees = |target: &[u8], given: &[u8]| {
                 found(&block, given, target, visible) == search(&block, target, visible).unwrap()
             };
             targets.iter().all(|target| {
                 let target: Vec<u8> = target.iter().map(|byte| byte % 3).collect();
                 let long = [&before[..], &target].concat();
-                agrees(&target, 0) && (0..=before.len()).all(|given| agrees(&long, given))
-            }) && keys.iter().all(|key| (0..=before.len()).all(|given| agrees(key.user_key(), given)))
+                agrees(&target, b"") && (0..=before.len()).all(|given| agrees(&long, &before[..given]))
+                    // A block that lies where others should.
+                    && (0..=target.len()).all(|given| agrees(&target, &target[..given]))
+            }) && keys.iter().all(|key| (0..=before.len()).all(|given| agrees(key.user_key(), &before[..given])))
         }
 
         fn stands_where_a_walk_from_a_restart_point_does(
@@ -260,9 +263,9 @@ mod tests {
             let keys = small_keys(words, &before);
             let block = block_of(&keys, usize::from(interval % 20));
             if keys.is_empty() {
-                return Directory::of(&block, 0).is_none();
+                return Directory::of(&block, b"").is_none();
             }
-            let agrees = |target: &InternalKey, given: usize| {
+            let agrees = |target: &InternalKey, given: &[u8]| {
                 let directory = Directory::of(&block, given).unwrap();
                 let mut expected = BlockCursor::new(block.clone());
                 expected.seek(target.as_bytes()).unwrap();
@@ -273,16 +276,17 @@ mod tests {
             };
             targets.iter().all(|(target, seq)| {
                 let target: Vec<u8> = target.iter().map(|byte| byte % 3).collect();
-                let [long, short] = [[&before[..], &target].concat(), target]
+                let [long, short] = [[&before[..], &target].concat(), target.clone()]
                     .map(|user_key| InternalKey::for_seek(&user_key, SeqNo::new(u64::from(seq % 9))));
-                agrees(&short, 0) && (0..=before.len()).all(|given| agrees(&long, given))
-            }) && keys.iter().all(|key| (0..=before.len()).all(|given| agrees(key, given)))
+                agrees(&short, b"") && (0..=before.len()).all(|given| agrees(&long, &before[..given]))
+                    && (0..=target.len()).all(|given| agrees(&short, &target[..given]))
+            }) && keys.iter().all(|key| (0..=before.len()).all(|given| agrees(key, &before[..given])))
         }
 
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, target: Vec<u8>, given: u8) -> bool {
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, target: Vec<u8>, given: Vec<u8>) -> bool {
             let data = [bytes, vec![0, 0, 0, 0, 1, 0, 0, 0]].concat();
             let block = Block::new(data).unwrap();
-            let Some(directory) = Directory::of(&block, usize::from(given % 8)) else { return true };
+            let Some(directory) = Directory::of(&block, &given) else { return true };
             let target = InternalKey::for_seek(&target, SeqNo::MAX);
             // A cursor may also meet an entry of a foreign kind.
             let _ = BlockCursor::new(block.clone()).seek_by(&directory, target.as_bytes());
@@ -295,7 +299,7 @@ mod tests {
         let keys: Vec<_> =
             (0..100).map(|n| InternalKey::new(format!("user{n:020}").as_bytes(), SeqNo::new(1), Kind::Value)).collect();
         let block = block_of(&keys, 16);
-        let directory = Directory::of(&block, 0).unwrap();
+        let directory = Directory::of(&block, b"").unwrap();
         for key in &keys {
             let found = directory.search(&block, key.user_key(), u64::MAX).unwrap();
             assert!(matches!(found, Some(Search::Found { .. })), "{key:?}");

@@ -124,10 +124,11 @@ impl Index {
         &self.keys[start as usize..self.key_ends[block] as usize]
     }
 
-    /// How many bytes the user keys of block `number` begin with in common, and with all targets that [`Index::seek`] finds
-    /// it for: they lie between its separator and the one before.
-    pub(crate) fn shared_around(&self, number: usize) -> usize {
-        number.checked_sub(1).map_or(0, |before| common_prefix(self.key(before), self.key(number)))
+    /// What all targets begin with for which [`Index::seek`] finds block `number`, and the user keys of that: they lie between
+    /// its separator and the one before.
+    pub(crate) fn shared_around(&self, number: usize) -> &[u8] {
+        let key = self.key(number);
+        &key[..number.checked_sub(1).map_or(0, |before| common_prefix(self.key(before), key))]
     }
 
     /// Whether entries of the separator's own user key may follow in the next block.
