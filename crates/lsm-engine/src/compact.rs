@@ -4,6 +4,7 @@ use crate::background::ManualReservation;
 use crate::family::Family;
 use crate::output::LiveTables;
 use crate::range::{KeyRange, first_key};
+use crate::room::needed_bytes;
 use crate::store::Store;
 use crate::{Error, Result};
 use lsm_compaction::{
@@ -25,14 +26,11 @@ impl Store {
         }
     }
 
-    /// Lets reads know what it would cost to take level 0 of `family` down. A move costs nothing.
+    /// Lets reads know what it would cost to take level 0 of `family` down.
     pub(crate) fn set_toll(&self, family: &Family) {
         let version = Arc::clone(&family.view.load().version);
         let plan = pick_level0(&version, &InFlight::default(), &self.leveled_options());
-        family.toll.set_price(plan.map(|plan| match plan.trivial_move {
-            true => 0,
-            false => plan.tables().map(|(_, table)| table.bytes).sum(),
-        }));
+        family.toll.set_price(plan.as_ref().map(needed_bytes));
     }
 
     /// Carries out `plan`, which is reserved.

@@ -8,7 +8,7 @@
 //! R2. `inner` is a cursor of `tables[position]`.
 
 use crate::tables::TableHandle;
-use crate::toll::{Fare, Toll};
+use crate::toll::{Fare, SEEK, STEP, Toll};
 use lsm_core::key::{self, InternalKey, SeqNo, successor};
 use lsm_core::range_tombstone::{Coverage, RangeTombstones, TombstoneSource};
 use lsm_core::rows::{Rows, Wanted};
@@ -26,26 +26,15 @@ pub(crate) struct RunCursor {
 }
 
 impl RunCursor {
-    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>) -> RunCursor {
-        RunCursor { tables, position: 0, inner: None, fare: None }
-    }
-
-    /// A cursor that pays for its moves, since the run is of level 0.
-    pub(crate) fn paying(tables: Arc<[Arc<TableHandle>]>, toll: &Arc<Toll>) -> RunCursor {
-        RunCursor { fare: Some(Fare::new(toll)), ..RunCursor::new(tables) }
+    /// A cursor that pays for its moves if there is a `toll`: if the run is of level 0.
+    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>, toll: Option<&Arc<Toll>>) -> RunCursor {
+        RunCursor { tables, position: 0, inner: None, fare: toll.map(Fare::new) }
     }
 
     #[inline]
-    fn pay_for_seek(&mut self) {
+    fn owe(&mut self, bytes: u64) {
         if let Some(fare) = &mut self.fare {
-            fare.seek();
-        }
-    }
-
-    #[inline]
-    fn pay_for_step(&mut self) {
-        if let Some(fare) = &mut self.fare {
-            fare.step();
+            fare.owe(bytes);
         }
     }
 
@@ -96,7 +85,7 @@ impl RunCursor {
 
 impl Cursor for RunCursor {
     fn seek_to_first(&mut self) -> Result<()> {
-        self.pay_for_seek();
+        self.owe(SEEK);
         if let Some(inner) = self.enter(0)? {
             inner.seek_to_first()?;
         }
@@ -104,7 +93,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek_to_last(&mut self) -> Result<()> {
-        self.pay_for_seek();
+        self.owe(SEEK);
         match self.tables.len().checked_sub(1) {
             Some(last) => {
                 if let Some(inner) = self.enter(last)? {
@@ -117,7 +106,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
-        self.pay_for_seek();
+        self.owe(SEEK);
         let position =
             self.tables.partition_point(|handle| key::compare(handle.meta.largest.as_bytes(), target).is_lt());
         if let Some(inner) = self.enter(position)? {
@@ -127,7 +116,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
-        self.pay_for_seek();
+        self.owe(SEEK);
         let behind =
             self.tables.partition_point(|handle| key::compare(handle.meta.smallest.as_bytes(), target).is_le());
         match behind.checked_sub(1) {
@@ -143,14 +132,14 @@ impl Cursor for RunCursor {
 
     #[inline]
     fn next(&mut self) -> Result<()> {
-        self.pay_for_step();
+        self.owe(STEP);
         self.inner.as_mut().expect("C2: the cursor is valid").next()?;
         self.skip_forward()
     }
 
     #[inline]
     fn prev(&mut self) -> Result<()> {
-        self.pay_for_step();
+        self.owe(STEP);
         self.inner.as_mut().expect("C2: the cursor is valid").prev()?;
         self.skip_backward()
     }
@@ -176,7 +165,7 @@ impl Cursor for RunCursor {
     }
 
     fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
-        self.pay_for_step();
+        self.owe(STEP);
         self.inner.as_mut().expect("C2: the cursor is valid").take(wanted, rows)
     }
 }

@@ -40,31 +40,28 @@ impl Source {
                 tombstones.push(Box::new(memtable.tombstones()));
             }
         }
-        let meets = |run: &Level| meets(run, from.as_deref(), to.as_deref());
-        // Each table of level 0 alone, then each deeper level.
-        for table in self.view.levels[0].iter() {
-            let run: Level = Arc::from([Arc::clone(table)]);
-            if meets(&run) {
-                cursors.push(SourceCursor::Run(Box::new(RunCursor::paying(Arc::clone(&run), &self.toll))));
-                tombstones.push(Box::new(RunTombstones::new(run)));
-            }
-        }
-        for run in self.view.levels[1..].iter().filter(|run| !run.is_empty() && meets(run)) {
-            cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(run)))));
-            tombstones.push(Box::new(RunTombstones::new(Arc::clone(run))));
+        for (run, toll) in self.runs(from.as_deref(), to.as_deref()) {
+            cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(&run), toll))));
+            tombstones.push(Box::new(RunTombstones::new(run)));
         }
         let merge_operator = self.merge_operator.clone();
         let dead = self.dead.clone();
         let visibility = Visibility { seq: self.seq, from, to, merge_operator, dead };
         VisibleCursor::new(MergeCursor::new(cursors), tombstones, visibility)
     }
-}
 
-/// Whether a run, which holds a table at least, may have keys within the bounds.
-fn meets(run: &Level, from: Option<&[u8]>, to: Option<&[u8]>) -> bool {
-    let ends_before = |from: &[u8]| run.last().is_none_or(|last| last.meta.ends_before(from));
-    let starts_behind = |to: &[u8]| run.first().is_none_or(|first| to <= first.first_key());
-    !from.is_some_and(ends_before) && !to.is_some_and(starts_behind)
+    /// Each table of level 0 alone, then each deeper level, as far as they meet the bounds; what to pay for the former.
+    fn runs(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<(Level, Option<&Arc<Toll>>)> {
+        let level0 = self.view.levels[0].iter().map(|handle| (Arc::from([Arc::clone(handle)]), Some(&self.toll)));
+        let deeper =
+            self.view.levels[1..].iter().filter(|level| !level.is_empty()).map(|level| (Arc::clone(level), None));
+        let meets = |(run, _): &(Level, _)| {
+            let ends_before = |from: &[u8]| run.last().is_none_or(|last| last.meta.ends_before(from));
+            let starts_behind = |to: &[u8]| run.first().is_none_or(|first| to <= first.first_key());
+            !from.is_some_and(ends_before) && !to.is_some_and(starts_behind)
+        };
+        level0.chain(deeper).filter(meets).collect()
+    }
 }
 
 /// The items of a range in key order, from both ends.

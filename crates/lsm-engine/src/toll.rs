@@ -18,10 +18,10 @@ use std::sync::Arc;
 /// A get that looks at one more table, most often at its filter alone: 40 ns.
 pub(crate) const LOOK: u64 = 10;
 /// A seek in one more table: 800 ns.
-const SEEK: u64 = 200;
+pub(crate) const SEEK: u64 = 200;
 /// A row of a walk in one more table, which ends what the others can give away at once: 100 ns, 30 where keys differ in their
 /// first eight bytes, 250 where they do not.
-const STEP: u64 = 25;
+pub(crate) const STEP: u64 = 25;
 
 /// Readers still pay.
 const OPEN: u8 = 0;
@@ -96,13 +96,8 @@ impl Fare {
     }
 
     #[inline]
-    pub(crate) fn seek(&mut self) {
-        self.bytes += SEEK;
-    }
-
-    #[inline]
-    pub(crate) fn step(&mut self) {
-        self.bytes += STEP;
+    pub(crate) fn owe(&mut self, bytes: u64) {
+        self.bytes += bytes;
     }
 }
 
@@ -125,12 +120,12 @@ mod tests {
         toll.clear();
         toll.set_price(Some(100 * SEEK));
         for _ in 0..99 {
-            Fare::new(&toll).seek();
+            Fare::new(&toll).owe(SEEK);
             assert!(!toll.asks());
         }
         // The last sixteenth may be noticed a little late.
         let late = (0..8).take_while(|_| {
-            Fare::new(&toll).seek();
+            Fare::new(&toll).owe(SEEK);
             !toll.asks()
         });
         assert!(late.count() < 8);

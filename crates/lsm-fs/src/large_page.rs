@@ -9,7 +9,7 @@
 use std::io;
 
 /// Bytes of a large page, which begins at a multiple of them.
-pub const LARGE_PAGE_BYTES: usize = 2 << 20;
+const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Puts the memory around `address` into a large page, unless it is in one.
 ///

@@ -51,7 +51,7 @@ pub mod segment;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use fs::{FileType, FileWriter, Fs, Lock, Metadata};
-pub use large_page::{LARGE_PAGE_BYTES, gather};
+pub use large_page::gather;
 pub use latched::LatchedFs;
 pub use mem::{Crash, MemFs};
 pub use os::OsFs;
