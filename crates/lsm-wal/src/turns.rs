@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use lsm_sync::{AtomicU8, AtomicUsize, Mutex, Ordering, thread};
+use lsm_sync::{AtomicU8, Mutex, Ordering, thread};
 
 /// The position of who is served by no turn but the own.
 pub(crate) const OWN_TURN: u64 = u64::MAX;
@@ -20,11 +20,7 @@ const SERVED: u8 = 1;
 const NEXT: u8 = 2;
 
 /// A right of type `T`.
-pub(crate) struct Turns<T> {
-    state: Mutex<State<T>>,
-    /// How many sleep.
-    asleep: AtomicUsize,
-}
+pub(crate) struct Turns<T>(Mutex<State<T>>);
 
 struct State<T> {
     /// Empty while somebody has it (T1).
@@ -43,8 +39,7 @@ struct Sleeper {
 
 impl<T> Turns<T> {
     pub(crate) fn new(right: T) -> Turns<T> {
-        let state = State { right: Some(right), sleepers: Vec::new(), others: 0 };
-        Turns { state: Mutex::new(state), asleep: AtomicUsize::new(0) }
+        Turns(Mutex::new(State { right: Some(right), sleepers: Vec::new(), others: 0 }))
     }
 
     /// The right, once nobody else has it; `None` as soon as `is_done` says that it is not needed. It is asked with the
@@ -53,10 +48,10 @@ impl<T> Turns<T> {
         let mut was_called = false;
         loop {
             let call = {
-                let mut state = self.state.lock();
+                let mut state = self.0.lock();
                 if is_done(state.right.as_ref()) {
                     // T2: this may be the one who was woken for the next turn.
-                    let next = state.right.is_some().then(|| self.next(&mut state)).flatten();
+                    let next = state.right.is_some().then(|| state.next()).flatten();
                     drop(state);
                     next.into_iter().for_each(|sleeper| sleeper.wake(NEXT));
                     return None;
@@ -69,7 +64,6 @@ impl<T> Turns<T> {
                 // Whose turn it was when somebody came before stays the first.
                 let place = if was_called { 0 } else { state.sleepers.len() };
                 state.sleepers.insert(place, sleeper);
-                self.asleep.store(state.sleepers.len(), Ordering::Relaxed);
                 call
             };
             while call.load(Ordering::Acquire) == NONE {
@@ -84,32 +78,35 @@ impl<T> Turns<T> {
 
     /// Gives the right back after a turn that came as far as `served`.
     pub(crate) fn end(&self, right: T, served: u64) {
-        let mut state = self.state.lock();
+        let mut state = self.0.lock();
         state.right = Some(right);
         let done = state.sleepers.extract_if(.., |sleeper| sleeper.position <= served).collect::<Vec<_>>();
-        let next = self.next(&mut state);
+        let next = state.next();
         state.others = done.len() + state.sleepers.len();
         drop(state);
         done.into_iter().for_each(|sleeper| sleeper.wake(SERVED));
         next.into_iter().for_each(|sleeper| sleeper.wake(NEXT));
     }
 
-    /// Who slept longest.
-    fn next(&self, state: &mut State<T>) -> Option<Sleeper> {
-        let next = (!state.sleepers.is_empty()).then(|| state.sleepers.remove(0));
-        self.asleep.store(state.sleepers.len(), Ordering::Relaxed);
-        next
-    }
-
     /// Offers this processor to those whom the last turn woke, up to `offers` times, until they are all asleep again.
     pub(crate) fn let_others_come(&self, offers: usize) {
-        let others = self.state.lock().others;
+        let are_asleep = || {
+            let state = self.0.lock();
+            state.sleepers.len() >= state.others
+        };
         for _ in 0..offers {
-            if self.asleep.load(Ordering::Relaxed) >= others {
+            if are_asleep() {
                 return;
             }
             thread::yield_now();
         }
+    }
+}
+
+impl<T> State<T> {
+    /// Who slept longest.
+    fn next(&mut self) -> Option<Sleeper> {
+        (!self.sleepers.is_empty()).then(|| self.sleepers.remove(0))
     }
 }
 
@@ -127,7 +124,7 @@ mod tests {
 
     /// Waits until `count` threads sleep.
     fn until_asleep(turns: &Turns<u32>, count: usize) {
-        while turns.asleep.load(Ordering::Relaxed) < count {
+        while turns.0.lock().sleepers.len() < count {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
