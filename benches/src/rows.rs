@@ -106,9 +106,7 @@ impl Seen {
     #[inline]
     pub(crate) fn see(&mut self, key: &[u8], value: &[u8]) {
         let number = match key {
-            [b'u', b's', b'e', b'r', digits @ ..] => {
-                digits.iter().fold(0u64, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit & 15)))
-            }
+            [b'u', b's', b'e', b'r', digits @ ..] => number_of(digits),
             _ => word(key),
         };
         self.wrong += u64::from(value.len() < 8 || word(value) != number);
@@ -124,6 +122,19 @@ impl Seen {
         ensure!(self.wrong == 0, "{} of {} rows that were read are wrong", self.wrong, self.rows);
         Ok(())
     }
+}
+
+/// Reads decimal digits, eight at a time: twenty one by one took a third as long as a walk takes for a row.
+fn number_of(digits: &[u8]) -> u64 {
+    let (eights, rest) = digits.as_chunks::<8>();
+    let number = eights.iter().fold(0u64, |number, eight| {
+        let ones = u64::from_le_bytes(*eight) & 0x0f0f_0f0f_0f0f_0f0f;
+        // Digits side by side become numbers of two, then of four, then of eight; the first digit is the lowest byte.
+        let pairs = (ones * (10 << 8 | 1)) >> 8 & 0x00ff_00ff_00ff_00ff;
+        let fours = (pairs * (100 << 16 | 1)) >> 16 & 0x0000_ffff_0000_ffff;
+        number.wrapping_mul(100_000_000).wrapping_add(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
+    });
+    rest.iter().fold(number, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit & 15)))
 }
 
 fn word(bytes: &[u8]) -> u64 {

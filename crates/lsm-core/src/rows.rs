@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //! B1. Rows are plain, in the order of the walk, each of another user key.
-//! B2. `ends[i]` lies in `keys`, and the value of row i in `buffer`.
+//! B2. The key of a row lies in `keys`, its value in `buffer`.
 //! B3. `at` is a row's number, unless there is none.
 
 use std::ops::Range;
@@ -72,15 +72,21 @@ impl<'a> Wanted<'a> {
     /// Whether an entry with this internal key is wanted, if it is the only version of its key.
     #[inline]
     pub fn takes(&self, internal_key: &[u8]) -> bool {
+        self.takes_version(internal_key) && self.is_before_end(key::user_key(internal_key))
+    }
+
+    /// The same, of an entry whose user key is met before the end.
+    #[inline]
+    pub fn takes_version(&self, internal_key: &[u8]) -> bool {
         let trailer = trailer(internal_key);
         let seq = trailer >> 8;
         let is_value = trailer as u8 == Kind::Value as u8;
-        let is_visible = self.oldest.get() <= seq && seq <= self.newest.get();
-        is_value && is_visible && self.is_before_end(key::user_key(internal_key))
+        is_value && self.oldest.get() <= seq && seq <= self.newest.get()
     }
 
+    /// Whether the walk meets this user key before the end.
     #[inline]
-    fn is_before_end(&self, user_key: &[u8]) -> bool {
+    pub fn is_before_end(&self, user_key: &[u8]) -> bool {
         let leading = leading_bytes(user_key);
         let is_clear = match self.direction {
             Direction::Forward => leading < self.leading,
@@ -97,11 +103,16 @@ impl<'a> Wanted<'a> {
     }
 }
 
+struct Row {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
 /// Rows that were given away, and which of them is the current one.
 #[derive(Default)]
 pub struct Rows {
     keys: Vec<u8>,
-    ends: Vec<(usize, Range<usize>)>,
+    rows: Vec<Row>,
     buffer: Arc<Vec<u8>>,
     at: usize,
 }
@@ -118,36 +129,47 @@ impl Rows {
         if taken.is_err() {
             self.clear();
         }
-        taken.map(|()| !self.ends.is_empty())
+        taken.map(|()| !self.rows.is_empty())
     }
 
     fn clear(&mut self) {
         self.keys.clear();
-        self.ends.clear();
+        self.rows.clear();
         self.at = 0;
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.rows.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.rows.is_empty()
     }
 
     /// Whether one more is wanted and has room.
     #[inline]
     pub fn has_room(&self, wanted: &Wanted<'_>) -> bool {
-        self.ends.len() < wanted.count && self.keys.len() < KEY_BYTES_MAX
+        self.rows.len() < wanted.count && self.keys.len() < KEY_BYTES_MAX
     }
 
     /// Takes in an entry behind the others: its internal key, and where in the buffer its value is.
     #[inline]
     pub fn push(&mut self, internal_key: &[u8], value: Range<usize>) {
+        let start = self.keys.len();
         self.keys.extend_from_slice(key::user_key(internal_key));
-        self.ends.push((self.keys.len(), value));
+        self.rows.push(Row { key: start..self.keys.len(), value });
+    }
+
+    /// Keeps the first `len` rows.
+    pub fn truncate(&mut self, len: usize) {
+        self.rows.truncate(len);
+    }
+
+    /// Turns round the order of the rows from number `from` on, which a walk backward has met forward.
+    pub fn turn_round(&mut self, from: usize) {
+        self.rows[from..].reverse();
     }
 
     /// The buffer with the values of all rows (B2).
@@ -158,13 +180,13 @@ impl Rows {
     /// The user key of the last row.
     #[inline]
     pub fn last_key(&self) -> Option<&[u8]> {
-        self.ends.len().checked_sub(1).map(|last| self.key_of(last))
+        self.rows.last().map(|row| &self.keys[row.key.clone()])
     }
 
     /// Makes the next row the current one and says whether there is a next one.
     #[inline]
     pub fn advance(&mut self) -> bool {
-        let goes_on = self.at + 1 < self.ends.len();
+        let goes_on = self.at + 1 < self.rows.len();
         self.at += usize::from(goes_on);
         goes_on
     }
@@ -175,23 +197,17 @@ impl Rows {
     /// When there are no rows; likewise for values.
     #[inline]
     pub fn key(&self) -> &[u8] {
-        self.key_of(self.at)
+        &self.keys[self.rows[self.at].key.clone()]
     }
 
     /// The value of the current row.
     #[inline]
     pub fn value(&self) -> &[u8] {
-        &self.buffer[self.ends[self.at].1.clone()]
+        &self.buffer[self.rows[self.at].value.clone()]
     }
 
     /// The value of the current row, which may outlive the rows.
     pub fn value_slice(&self) -> Slice {
-        Slice::from_shared(&self.buffer, self.ends[self.at].1.clone())
-    }
-
-    #[inline]
-    fn key_of(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before].0);
-        &self.keys[start..self.ends[index].0]
+        Slice::from_shared(&self.buffer, self.rows[self.at].value.clone())
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct BlockCursor {
     value: usize,
     next: usize,
     key: Vec<u8>,
+    /// Whether the last step forward has seen that it went to another user key.
+    is_other_key: bool,
     behind: Behind,
 }
 
@@ -51,7 +53,7 @@ struct Passed {
 impl BlockCursor {
     pub(crate) fn new(block: Block) -> BlockCursor {
         let (key, behind) = Default::default();
-        BlockCursor { block, valid: false, entry: 0, value: 0, next: 0, key, behind }
+        BlockCursor { block, valid: false, entry: 0, value: 0, next: 0, key, is_other_key: false, behind }
     }
 
     /// Turns to another block, keeping the buffers.
@@ -184,11 +186,10 @@ impl BlockCursor {
 
     fn take_forward(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
         self.behind.clear();
-        let is_older = |rows: &Rows, key: &[u8]| rows.last_key().is_some_and(|last| is_same_key(last, user_key(key)));
         while self.next < self.block.entries_end()
             && rows.has_room(wanted)
             && wanted.takes(&self.key)
-            && !is_older(rows, &self.key)
+            && !self.is_version_of(rows)
         {
             rows.push(&self.key, self.value_range());
             self.step()?;
@@ -200,6 +201,9 @@ impl BlockCursor {
     fn take_backward(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
         while self.entry > 0 && rows.has_room(wanted) && wanted.takes(&self.key) {
             if self.behind.entries.is_empty() {
+                if self.take_interval(wanted, rows)? {
+                    continue;
+                }
                 self.decode_behind()?;
             }
             if self.behind.is_of_key(&self.key) {
@@ -209,6 +213,47 @@ impl BlockCursor {
             self.prev()?;
         }
         Ok(())
+    }
+
+    /// Gives away the current entry and those before it down to the one at a restart point, to stand on that, if all of
+    /// them are wanted: so each is decoded once, and its key put together once. Says whether they were. If not, the
+    /// cursor has only kept its `entry`, for [`BlockCursor::decode_behind`].
+    fn take_interval(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<bool> {
+        let here = self.entry;
+        let Some(restart) = self.restart_before(here) else { return Ok(false) };
+        let start = self.block.restart(restart);
+        self.block.ask_for(start..here);
+        let (len, mut are_wanted) = (rows.len(), true);
+        rows.push(&self.key, self.value_range());
+        self.start_at(start);
+        self.step()?;
+        // The others have larger keys.
+        are_wanted &= self.valid && wanted.is_before_end(user_key(&self.key));
+        let first = rows.len();
+        while are_wanted && self.valid && self.entry < here {
+            rows.push(&self.key, self.value_range());
+            self.step()?;
+            are_wanted = rows.has_room(wanted) && !self.is_version_of(rows) && wanted.takes_version(&self.key);
+        }
+        if !are_wanted {
+            rows.truncate(len);
+            self.entry = here;
+            return Ok(false);
+        }
+        if !self.valid || self.entry != here {
+            return Err(self.fail(damaged_entry(here)));
+        }
+        rows.turn_round(first);
+        rows.truncate(rows.len() - 1);
+        self.start_at(start);
+        self.step()?;
+        Ok(true)
+    }
+
+    /// Whether the entry is another version of the key of the last row, which was pushed at the entry before.
+    #[inline]
+    fn is_version_of(&self, rows: &Rows) -> bool {
+        !self.is_other_key && rows.last_key().is_some_and(|last| is_same_key(last, user_key(&self.key)))
     }
 
     /// Fills `behind` with the entries before the current one, down to a restart point.
@@ -274,7 +319,8 @@ impl BlockCursor {
             Ok(_) => return Err(self.fail(damaged_entry(self.next))),
             Err(error) => return Err(self.fail(error)),
         };
-        let ascending = is_ascending(&self.key, entry.shared, entry.key);
+        self.is_other_key = is_larger_user_key(&self.key, entry.shared, entry.key);
+        let ascending = self.is_other_key || is_ascending(&self.key, entry.shared, entry.key);
         (self.entry, self.value) = (self.next, entry.value);
         see(&self.key, entry.shared);
         self.key.truncate(entry.shared);
@@ -313,18 +359,16 @@ impl Behind {
     }
 }
 
-/// Whether `before[..shared]` followed by `rest` is larger than `before` (P2); true after no key at all.
+/// Whether the user key of `before[..shared]` followed by `rest` is larger than that of `before` because of its first byte
+/// that is not shared, which almost always decides.
 #[inline(always)]
-fn is_ascending(before: &[u8], shared: usize, rest: &[u8]) -> bool {
-    // Almost always the first byte that is not shared lies in both user keys and decides.
-    if shared + TRAILER_BYTES < before.len() && TRAILER_BYTES < rest.len() && before[shared] < rest[0] {
-        return true;
-    }
-    is_ascending_in_full(before, shared, rest)
+fn is_larger_user_key(before: &[u8], shared: usize, rest: &[u8]) -> bool {
+    shared + TRAILER_BYTES < before.len() && TRAILER_BYTES < rest.len() && before[shared] < rest[0]
 }
 
+/// Whether `before[..shared]` followed by `rest` is larger than `before` (P2); true after no key at all.
 #[inline(never)]
-fn is_ascending_in_full(before: &[u8], shared: usize, rest: &[u8]) -> bool {
+fn is_ascending(before: &[u8], shared: usize, rest: &[u8]) -> bool {
     let (Some(before_user), Some(user)) =
         (before.len().checked_sub(TRAILER_BYTES), (shared + rest.len()).checked_sub(TRAILER_BYTES))
     else {
