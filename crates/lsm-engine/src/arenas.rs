@@ -13,7 +13,7 @@
 use std::sync::{Arc, Weak};
 
 use lsm_fs::Pages;
-use lsm_memtable::Memtable;
+use lsm_memtable::{KeyShape, Memtable};
 
 use crate::sync::Mutex;
 
@@ -36,11 +36,10 @@ impl Arenas {
         Arc::new(Arenas { kept_bytes_max, kept: Mutex::default() })
     }
 
-    /// An empty memtable of this capacity, or what it takes to be empty, for keys most of which start with
-    /// `common_prefix`.
-    pub(crate) fn memtable(self: &Arc<Self>, bytes: usize, common_prefix: &[u8]) -> Arc<Memtable> {
+    /// An empty memtable of this capacity, or what it takes to be empty, for keys most of which look like `shape`.
+    pub(crate) fn memtable(self: &Arc<Self>, bytes: usize, shape: &KeyShape) -> Arc<Memtable> {
         let bytes = bytes.max(Memtable::required_bytes(std::iter::empty()));
-        Arc::new(Memtable::expecting(self.take(bytes), common_prefix))
+        Arc::new(Memtable::expecting(self.take(bytes), shape))
     }
 
     fn take(self: &Arc<Self>, bytes: usize) -> Box<dyn AsMut<[u8]> + Send> {
@@ -94,16 +93,16 @@ mod tests {
     fn memory_is_used_again_once_nobody_reads_it() {
         // Covers M1.
         let arenas = Arenas::new(12 << 20);
-        let memtable = arenas.memtable(5 << 20, &[]);
+        let memtable = arenas.memtable(5 << 20, &KeyShape::default());
         let cursor = memtable.cursor();
         drop(memtable);
         assert!(addresses(&arenas).is_empty());
         drop(cursor);
         let kept = addresses(&arenas);
         assert_eq!(kept.len(), 1);
-        let other_size = arenas.memtable(6 << 20, &[]);
+        let other_size = arenas.memtable(6 << 20, &KeyShape::default());
         assert_eq!(addresses(&arenas), kept);
-        let again = arenas.memtable(5 << 20, &[]);
+        let again = arenas.memtable(5 << 20, &KeyShape::default());
         assert!(addresses(&arenas).is_empty());
         drop((again, other_size));
         assert_eq!(addresses(&arenas)[0], kept[0]);
@@ -113,8 +112,10 @@ mod tests {
     fn only_some_are_kept_and_none_outlives_the_store() {
         // Covers M2.
         let arenas = Arenas::new(15 << 20);
-        let memtables: Vec<_> = (1..8).map(|mebibytes| arenas.memtable(mebibytes << 20, &[])).collect();
-        let (last, large) = (arenas.memtable(8 << 20, &[]), arenas.memtable(16 << 20, &[]));
+        let memtables: Vec<_> =
+            (1..8).map(|mebibytes| arenas.memtable(mebibytes << 20, &KeyShape::default())).collect();
+        let (last, large) =
+            (arenas.memtable(8 << 20, &KeyShape::default()), arenas.memtable(16 << 20, &KeyShape::default()));
         let kept = || arenas.kept.lock().iter().map(|pages| pages.bytes() >> 20).collect::<Vec<usize>>();
         drop(memtables);
         assert_eq!(kept(), [6, 7]);

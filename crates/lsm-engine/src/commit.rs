@@ -424,7 +424,7 @@ impl Store {
 fn freeze_active(arenas: &Arc<Arenas>, family: &Family, writer: &mut Writer, needed_bytes: usize) {
     writer.targets.remove(&family.id);
     let bytes = family.write_buffer_bytes().max(needed_bytes);
-    let fresh = arenas.memtable(bytes, &family.view.load().active.common_prefix());
+    let fresh = arenas.memtable(bytes, &family.view.load().active.key_shape());
     let log = writer.wal.number();
     let last_seq = SeqNo::new(writer.next_seq.get() - 1);
     let dirty = family.take_dirty();

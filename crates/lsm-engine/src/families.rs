@@ -7,6 +7,7 @@ use crate::{ColumnFamilyOptions, Error, Result};
 use lsm_core::ColumnFamilyId;
 use lsm_core::filename::FileKind;
 use lsm_manifest::{FamilyChange, VersionEdit};
+use lsm_memtable::KeyShape;
 use std::sync::Arc;
 
 impl Store {
@@ -53,7 +54,8 @@ impl Store {
         self.apply_edit(manifest, edit)?;
         self.forget_foreign_options();
         let buffer_bytes = options.write_buffer_size.unwrap_or_else(|| self.options.write_buffer_bytes());
-        let view = View::new(Arc::default(), &self.tables, self.arenas.memtable(buffer_bytes, &[]), log);
+        let view =
+            View::new(Arc::default(), &self.tables, self.arenas.memtable(buffer_bytes, &KeyShape::default()), log);
         let family = Arc::new(Family::new(id, name.to_owned(), view, buffer_bytes));
         self.set_families(|families| {
             families.insert(id, Arc::clone(&family));

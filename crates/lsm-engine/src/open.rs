@@ -34,7 +34,8 @@ use lsm_compaction::{Executor, TokioExecutor};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error as CoreError, SeqNo};
 use lsm_fs::{FileType, Fs, LatchedFs, Lock};
-use lsm_manifest::{FileNumbers, Manifest, State, VersionEdit};
+use lsm_manifest::{FileNumbers, Manifest, State, Version, VersionEdit};
+use lsm_memtable::KeyShape;
 use lsm_wal::{Facts, ManifestFact, Origin, Predecessor, Wal, WalHandle, WalOptions};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -208,6 +209,11 @@ fn check_live_files(fs: &dyn Fs, directory: &Path, state: &State) -> Result<()> 
     Ok(())
 }
 
+/// What the keys of a version look like, going by where its tables begin and end.
+fn key_shape(version: &Version) -> KeyShape {
+    KeyShape::of(version.tables().flat_map(|(_, table)| [table.smallest.user_key(), table.largest.user_key()]))
+}
+
 /// A store that holds what the manifest says, and takes no writes yet.
 pub(crate) fn assemble(
     directory: &Path,
@@ -222,7 +228,7 @@ pub(crate) fn assemble(
     let arenas = Arenas::new((MEMTABLES_MAX - 1) * buffer_bytes);
     let mut families = Families::new();
     for (id, family) in &state.families {
-        let memtable = arenas.memtable(memtable_bytes, &[]);
+        let memtable = arenas.memtable(memtable_bytes, &key_shape(&family.version));
         let view = View::new(Arc::clone(&family.version), &tables, memtable, family.log_number);
         let opened = Family::new(*id, family.name.clone(), view, memtable_bytes);
         if let Some(operator) = options.merge_operator.clone().filter(|_| id.0 == 0) {
@@ -308,7 +314,7 @@ pub(crate) fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Reco
     let wal = store.create_log(log, None, None, next_seq)?;
     for (id, family) in store.families.load().iter() {
         let version = Arc::clone(&manifest.state().families[id].version);
-        let memtable = store.arenas.memtable(store.options.write_buffer_bytes(), &[]);
+        let memtable = store.arenas.memtable(store.options.write_buffer_bytes(), &key_shape(&version));
         family.set_write_buffer_bytes(store.options.write_buffer_bytes());
         family.take_dirty();
         family.update(|_| View::new(version, &store.tables, memtable, log));

@@ -90,7 +90,7 @@ impl Recovery {
                 return Ok(());
             }
             let needed = Memtable::required_bytes(std::iter::once(size()));
-            let fresh = store.arenas.memtable(family.write_buffer_bytes().max(needed), &[]);
+            let fresh = store.arenas.memtable(family.write_buffer_bytes().max(needed), &memtable.key_shape());
             if family.take_dirty() {
                 family.update(|view| view.rotated(fresh, view.active_log, self.last_seq));
                 self.spill(store, family)?;

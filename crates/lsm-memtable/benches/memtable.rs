@@ -1,7 +1,7 @@
 //! The memtable beside crossbeam's skiplist: 16-byte keys, 100-byte values, half a million entries.
 //!
 //! Both store internal keys, so both compare user keys first and sequence numbers last. Keys are either
-//! random bytes or decimal numbers behind a common prefix; the memtable is told the prefix, as an
+//! random bytes or decimal numbers behind a common prefix; the memtable is told what they look like, as an
 //! engine tells it from the memtable before.
 
 #![allow(missing_docs)] // criterion_group! makes public functions
@@ -15,7 +15,7 @@ use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_grou
 use crossbeam_skiplist::SkipMap;
 use lsm_core::Cursor;
 use lsm_core::key::{InternalKey, Kind, SeqNo};
-use lsm_memtable::{EntrySize, Memtable};
+use lsm_memtable::{EntrySize, KeyShape, Memtable};
 
 const ENTRIES: usize = 500_000;
 const VALUE: [u8; 100] = [7; 100];
@@ -39,9 +39,9 @@ fn shuffled(mut keys: Vec<Key>) -> Vec<Key> {
 }
 
 /// One reservation per entry, as single puts make it.
-fn fill_memtable(keys: &[Key], common: &[u8]) -> Arc<Memtable> {
+fn fill_memtable(keys: &[Key], shape: &KeyShape) -> Arc<Memtable> {
     let bytes = Memtable::required_bytes(keys.iter().map(|_| SIZE)) * 21 / 20;
-    let memtable = Arc::new(Memtable::expecting(Box::new(vec![0; bytes]), common));
+    let memtable = Arc::new(Memtable::expecting(Box::new(vec![0; bytes]), shape));
     for (seq, key) in (1..).zip(keys) {
         let mut room = memtable.reserve([SIZE].into_iter()).expect("there is room");
         room.insert(key, SeqNo::new(seq), Kind::Value, &VALUE);
@@ -70,16 +70,16 @@ fn group<'c>(c: &'c mut Criterion, name: &str, elements: usize) -> BenchmarkGrou
     group
 }
 
-fn insert(c: &mut Criterion, name: &str, keys: &[Key], common: &[u8]) {
+fn insert(c: &mut Criterion, name: &str, keys: &[Key], shape: &KeyShape) {
     let mut group = group(c, name, ENTRIES);
     group.bench_function("memtable", |b| {
-        b.iter_with_large_drop(|| fill_memtable(keys, common));
+        b.iter_with_large_drop(|| fill_memtable(keys, shape));
     });
     group.bench_function("crossbeam", |b| b.iter_with_large_drop(|| fill_yardstick(keys)));
 }
 
-fn get(c: &mut Criterion, name: &str, stored: &[Key], common: &[u8], asked: &[Key]) {
-    let memtable = fill_memtable(stored, common);
+fn get(c: &mut Criterion, name: &str, stored: &[Key], shape: &KeyShape, asked: &[Key]) {
+    let memtable = fill_memtable(stored, shape);
     let map = fill_yardstick(stored);
     let mut group = group(c, name, 1);
     let mut asked_of_memtable = asked.iter().cycle();
@@ -101,7 +101,7 @@ fn get(c: &mut Criterion, name: &str, stored: &[Key], common: &[u8], asked: &[Ke
 }
 
 fn scan(c: &mut Criterion, keys: &[Key]) {
-    let memtable = fill_memtable(keys, b"");
+    let memtable = fill_memtable(keys, &KeyShape::default());
     let map = fill_yardstick(keys);
     let mut group = group(c, "scan", ENTRIES);
     group.bench_function("memtable", |b| {
@@ -130,12 +130,14 @@ fn all(c: &mut Criterion) {
     let random = random_keys(1);
     let numbers = number_keys();
     let numbers_shuffled = shuffled(numbers.clone());
-    insert(c, "insert random", &random, b"");
-    insert(c, "insert random numbers", &numbers_shuffled, b"user000000");
-    insert(c, "insert sequential", &numbers, b"user000000");
-    get(c, "get hit", &random, b"", &shuffled(random.clone()));
-    get(c, "get hit numbers", &numbers_shuffled, b"user000000", &shuffled(numbers.clone()));
-    get(c, "get miss", &random, b"", &random_keys(2));
+    let of_random = KeyShape::default();
+    let of_numbers = KeyShape::of(numbers.iter().map(<[u8; 16]>::as_slice));
+    insert(c, "insert random", &random, &of_random);
+    insert(c, "insert random numbers", &numbers_shuffled, &of_numbers);
+    insert(c, "insert sequential", &numbers, &of_numbers);
+    get(c, "get hit", &random, &of_random, &shuffled(random.clone()));
+    get(c, "get hit numbers", &numbers_shuffled, &of_numbers, &shuffled(numbers.clone()));
+    get(c, "get miss", &random, &of_random, &random_keys(2));
     scan(c, &random);
 }
 

@@ -16,6 +16,7 @@
 //! | `insert` | how an entry comes into a leaf, and what happens to a full one |
 //! | `place` | where one stands in the list, and the steps from there |
 //! | `index`, `perm`, `link`, `height` | nodes and leaves, word by word |
+//! | `shape` | how a few bytes tell keys apart |
 //! | `entry`, `at` | how an entry lies in the arena, and where |
 //! | `arena` | the memory and who owns which part of it |
 //! | `sync` | the atomics, so that loom can replace them |
@@ -66,11 +67,13 @@ mod memtable;
 mod perm;
 mod place;
 mod reservation;
+mod shape;
 mod sync;
 
 pub use arena::ArenaFull;
 pub use cursor::MemtableCursor;
 pub use memtable::{Found, Memtable};
 pub use reservation::{EntrySize, Reservation};
+pub use shape::KeyShape;
 #[cfg(loom)]
 pub use sync::mutant;

@@ -36,9 +36,10 @@ use crate::arena::{Arena, ArenaFull, Need};
 use crate::at::{At, Entry, Leaf, Node};
 use crate::height::HEIGHT_MAX;
 use crate::index::{self, Body, HEAD_BYTES, Index, LEAF_BYTES};
-use crate::link::{Link, prefix_of};
+use crate::link::Link;
 use crate::perm::Perm;
 use crate::place::{Hit, Stand};
+use crate::shape::KeyShape;
 use crate::sync::{self, AtomicU64, AtomicUsize, Ordering as Order};
 
 pub(crate) struct List {
@@ -46,11 +47,14 @@ pub(crate) struct List {
     head: At<Node>,
     /// Levels in use. A stale value costs time, never correctness: the bottom level has every node.
     height: AtomicUsize,
-    /// What all keys are expected to start with (see [`prefix_of`]).
-    common: Box<[u8]>,
+    /// What keys are expected to look like.
+    shape: KeyShape,
     /// The node where someone has inserted last, for those who insert one entry at a time.
     pub(crate) hint: AtomicU64,
 }
+
+/// How many keys tell what all look like.
+const SOME: usize = 16;
 
 /// On which side of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,8 +82,8 @@ pub(crate) struct Spot {
 }
 
 impl List {
-    /// An empty list in `arena`, for keys that are expected to start with `common`.
-    pub(crate) fn new(arena: &Arc<Arena>, common: &[u8]) -> Result<List, ArenaFull> {
+    /// An empty list in `arena`, for keys that are expected to look like `shape`.
+    pub(crate) fn new(arena: &Arc<Arena>, shape: &KeyShape) -> Result<List, ArenaFull> {
         let bytes = HEAD_BYTES;
         let need = Need { entry_bytes: 0, worst_index_bytes: bytes, amortised_index_bytes: bytes };
         let (mut region, mut escrow) = arena.reserve(&need)?;
@@ -91,14 +95,14 @@ impl List {
             index: Index::new(arena),
             head,
             height: AtomicUsize::new(1),
-            common: common.into(),
+            shape: shape.clone(),
             hint: AtomicU64::new(Link::<Node>::NULL.to_bits()),
         })
     }
 
     #[inline]
     pub(crate) fn point<'k>(&self, side: Side, user_key: &'k [u8], trailer: u64) -> Point<'k> {
-        Point { prefix: prefix_of(user_key, &self.common), user_key, trailer, side }
+        Point { prefix: self.shape.prefix(user_key), user_key, trailer, side }
     }
 
     /// The point just before or behind an entry of this list.
@@ -261,6 +265,19 @@ impl List {
         let spot = self.look_at(self.head());
         let perm = self.index.perm(spot.leaf);
         if perm.len() > 0 { self.hit(spot.node, spot.leaf, perm, 0) } else { self.first_of(spot.behind) }
+    }
+
+    /// Some keys from all over the list: the first and the last one, and anchors of a level that has a few.
+    pub(crate) fn some_keys(&self) -> Vec<&[u8]> {
+        let anchors = |level| {
+            let nodes = std::iter::successors(Some(self.head), move |&node| self.index.follow(node, level).at());
+            nodes.skip(1).filter_map(|node| self.index.body(node).anchor).take(4 * SOME)
+        };
+        let levels = 1..self.height.load(Order::Relaxed);
+        let level = levels.rev().find(|&level| anchors(level).nth(SOME - 1).is_some()).unwrap_or(0);
+        let keys = anchors(level).map(|anchor| self.index.internal_key(anchor));
+        let ends = [self.first(), self.last()].into_iter().flatten().map(Hit::internal_key);
+        keys.chain(ends).map(key::user_key).collect()
     }
 
     pub(crate) fn last(&self) -> Option<Hit<'_>> {

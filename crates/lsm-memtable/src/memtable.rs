@@ -25,6 +25,7 @@ use crate::index::HEAD_BYTES;
 use crate::list::{List, Side};
 use crate::place::Hit;
 use crate::reservation::{EntrySize, Reservation};
+use crate::shape::KeyShape;
 use crate::sync::{self, AtomicUsize, Ordering};
 
 /// Bytes of an arena before its first entry: the null position and two empty lists.
@@ -91,23 +92,20 @@ impl Memtable {
     /// # Panics
     /// When the memory is smaller than [`Memtable::required_bytes`] of nothing.
     pub fn with_memory(memory: Box<dyn AsMut<[u8]> + Send>) -> Memtable {
-        Memtable::expecting(memory, &[])
+        Memtable::expecting(memory, &KeyShape::default())
     }
 
-    /// As [`Memtable::with_memory`], for keys most of which start with `common_prefix`.
-    ///
-    /// Searches compare the four bytes behind the common prefix before anything else, and mostly need
-    /// nothing else where those differ. Any other key is fine too, and any prefix gives the same
-    /// results: a good one is the [`Memtable::common_prefix`] of the memtable before this one.
+    /// As [`Memtable::with_memory`], for keys most of which look like `shape`: that of the memtable before this one
+    /// ([`Memtable::key_shape`]), for instance.
     ///
     /// # Panics
     /// As for [`Memtable::with_memory`].
-    pub fn expecting(memory: Box<dyn AsMut<[u8]> + Send>, common_prefix: &[u8]) -> Memtable {
+    pub fn expecting(memory: Box<dyn AsMut<[u8]> + Send>, shape: &KeyShape) -> Memtable {
         let arena = Arc::new(Arena::new(memory));
-        let list = |common| List::new(&arena, common).expect("the memory holds an empty memtable");
+        let list = || Arc::new(List::new(&arena, shape).expect("the memory holds an empty memtable"));
         Memtable {
-            points: Arc::new(list(common_prefix)),
-            ranges: Arc::new(list(common_prefix)),
+            points: list(),
+            ranges: list(),
             filter: Filter::for_capacity(arena.capacity()),
             len: AtomicUsize::new(0),
             deletions: AtomicUsize::new(0),
@@ -236,12 +234,9 @@ impl Memtable {
         Some((first, last))
     }
 
-    /// What all point entries start with; empty for an empty memtable.
-    pub fn common_prefix(&self) -> Vec<u8> {
-        let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else { return Vec::new() };
-        let (first, last) = (key::user_key(first.internal_key()), key::user_key(last.internal_key()));
-        let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
-        first[..shared].to_vec()
+    /// What the keys of point entries look like, going by some of them.
+    pub fn key_shape(&self) -> KeyShape {
+        KeyShape::of(self.points.some_keys())
     }
 
     pub(crate) fn arena(&self) -> &Arc<Arena> {

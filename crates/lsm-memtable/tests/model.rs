@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_skiplist::SkipMap;
 use lsm_core::Cursor;
 use lsm_core::key::{InternalKey, Kind, SeqNo};
-use lsm_memtable::{EntrySize, Memtable};
+use lsm_memtable::{EntrySize, KeyShape, Memtable};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
 /// A user key from a small world in which prefixes, zero bytes and equal beginnings are common.
@@ -18,7 +18,7 @@ struct Key(Vec<u8>);
 impl Arbitrary for Key {
     fn arbitrary(g: &mut Gen) -> Key {
         let start = *g.choose(&[&b""[..], b"", b"us", b"user", b"user0000", b"\xff\xff\xff\xff", b"\0\0\0\0"]).unwrap();
-        let rest = (0..u8::arbitrary(g) % 4).map(|_| *g.choose(b"\0\x01ab\xff").unwrap());
+        let rest = (0..u8::arbitrary(g) % 4).map(|_| *g.choose(b"\0/09abc\xff").unwrap());
         Key(start.iter().copied().chain(rest).collect())
     }
 }
@@ -40,9 +40,10 @@ impl Arbitrary for Write {
 type VersionedKey = (Vec<u8>, Reverse<SeqNo>);
 type Model = BTreeMap<VersionedKey, (Kind, Vec<u8>)>;
 
-/// Inserts `batches`, numbering the writes from 1 on, into a memtable that expects `common`.
-fn build(batches: &[Vec<Write>], common: &[u8]) -> (Arc<Memtable>, Model) {
-    let memtable = Arc::new(Memtable::expecting(Box::new(vec![0xaa; 1 << 20]), common));
+/// Inserts `batches`, numbering the writes from 1 on, into a memtable that expects keys like these.
+fn build(batches: &[Vec<Write>], expected: &[Key]) -> (Arc<Memtable>, Model) {
+    let shape = KeyShape::of(expected.iter().map(|key| key.0.as_slice()));
+    let memtable = Arc::new(Memtable::expecting(Box::new(vec![0xaa; 1 << 20]), &shape));
     let mut model = Model::new();
     let mut seq = SeqNo::ZERO;
     for batch in batches {
@@ -90,8 +91,8 @@ fn backwards(cursor: &mut impl Cursor) -> Vec<(InternalKey, Vec<u8>)> {
 }
 
 quickcheck! {
-    fn scans_agree_with_a_map_in_both_directions(batches: Vec<Vec<Write>>, common: Key) -> bool {
-        let (memtable, model) = build(&batches, &common.0);
+    fn scans_agree_with_a_map_in_both_directions(batches: Vec<Vec<Write>>, expected: (Key, Key)) -> bool {
+        let (memtable, model) = build(&batches, &[expected.0, expected.1]);
         let expected = entries(&model);
         let mut cursor = memtable.cursor();
         let forwards = forwards(&mut cursor);
@@ -101,14 +102,14 @@ quickcheck! {
     }
 
     fn scans_agree_with_crossbeams_skiplist(batches: Vec<Vec<Write>>) -> bool {
-        let (memtable, model) = build(&batches, b"");
+        let (memtable, model) = build(&batches, &[]);
         let other: SkipMap<InternalKey, Vec<u8>> = entries(&model).into_iter().collect();
         let other: Vec<_> = other.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
         forwards(&mut memtable.cursor()) == other
     }
 
-    fn get_agrees_at_every_sequence_number(writes: Vec<Write>, common: Key, absent: Vec<Key>) -> bool {
-        let (memtable, model) = build(&[writes], &common.0);
+    fn get_agrees_at_every_sequence_number(writes: Vec<Write>, expected: (Key, Key), absent: Vec<Key>) -> bool {
+        let (memtable, model) = build(&[writes], &[expected.0, expected.1]);
         let keys = model.keys().map(|(key, _)| key.clone()).chain(absent.into_iter().map(|key| key.0));
         keys.into_iter().all(|key| (0..=model.len() as u64 + 1).map(SeqNo::new).all(|visible| {
             let expected = model.range((key.clone(), Reverse(visible))..).next().filter(|((found, _), _)| *found == key);
@@ -118,8 +119,8 @@ quickcheck! {
         }))
     }
 
-    fn seeks_and_steps_agree_with_a_map(batches: Vec<Vec<Write>>, common: Key, targets: Vec<(Key, u8)>) -> bool {
-        let (memtable, model) = build(&batches, &common.0);
+    fn seeks_and_steps_agree_with_a_map(batches: Vec<Vec<Write>>, expected: (Key, Key), targets: Vec<(Key, u8)>) -> bool {
+        let (memtable, model) = build(&batches, &[expected.0, expected.1]);
         let expected = entries(&model);
         let mut cursor = memtable.cursor();
         let present = expected.iter().map(|(key, _)| key.clone());

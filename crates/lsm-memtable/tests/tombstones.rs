@@ -65,13 +65,3 @@ fn bounds_span_points_and_ranges() {
     write(&memtable, b"a", 4, Kind::RangeDeletion, b"b");
     assert_eq!(memtable.bounds(), Some((b"a".to_vec(), b"x".to_vec())));
 }
-
-#[test]
-fn the_common_prefix_is_that_of_first_and_last_point() {
-    let memtable = Arc::new(Memtable::new(1 << 16));
-    assert_eq!(memtable.common_prefix(), b"");
-    write(&memtable, b"user17", 1, Kind::Value, b"");
-    assert_eq!(memtable.common_prefix(), b"user17");
-    write(&memtable, b"user42", 2, Kind::Value, b"");
-    assert_eq!(memtable.common_prefix(), b"user");
-}
