@@ -312,6 +312,19 @@ pub fn leading_bytes(user_key: &[u8]) -> u64 {
     }
 }
 
+/// The same of what a key has behind `common`, which most keys at hand start with. Others get zero or all ones, whichever
+/// side of it they are on, so that it never contradicts the keys either.
+#[inline]
+pub fn leading_bytes_behind(common: &[u8], user_key: &[u8]) -> u64 {
+    match user_key.strip_prefix(common) {
+        // No call to compare nothing.
+        _ if common.is_empty() => leading_bytes(user_key),
+        Some(rest) => leading_bytes(rest),
+        None if user_key < common => 0,
+        None => u64::MAX,
+    }
+}
+
 /// Whether two user keys, neighbours in order, are the same. Those that are not mostly differ in their last bytes; up to
 /// sixteen bytes are compared without a call.
 #[inline]
@@ -334,6 +347,15 @@ mod tests {
     use super::*;
 
     quickcheck::quickcheck! {
+        fn leading_bytes_behind_what_is_common_never_contradict_the_keys(a: Vec<u8>, b: Vec<u8>, common: Vec<u8>) -> bool {
+            let common = &common[..common.len().min(2)];
+            [false, true].iter().all(|&a_has| [false, true].iter().all(|&b_has| {
+                let key = |has: bool, key: &[u8]| if has { [common, key].concat() } else { key.to_vec() };
+                let (a, b) = (key(a_has, &a), key(b_has, &b));
+                leading_bytes_behind(common, &a) >= leading_bytes_behind(common, &b) || a < b
+            }))
+        }
+
         fn leading_bytes_never_contradict_the_keys(a: Vec<u8>, b: Vec<u8>) -> bool {
             let (a, b) = ([b"long".as_slice(), &a].concat(), [b"long".as_slice(), &b].concat());
             leading_bytes(&a) == leading_bytes(&b) || (leading_bytes(&a) < leading_bytes(&b)) == (a < b)

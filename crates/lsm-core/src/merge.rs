@@ -1,20 +1,28 @@
 //! Many cursors seen as one, in order.
 //!
-//! A binary heap of children with the first eight bytes of each child's user key beside it, so that
-//! most comparisons touch no child. A step that keeps the same child on top costs one or two
-//! comparisons, which is the common case: neighbours in key order tend to lie in the same table.
+//! A binary heap of children with eight bytes of each child's user key beside it, so that most comparisons touch no
+//! child: those behind what the keys at hand have in common. That is looked at again when they fail to decide. A step
+//! that keeps the same child on top costs one or two comparisons, which is the usual case: neighbours in key order tend
+//! to lie in the same table.
 //!
 //! # Invariants
 //! M1. In forward direction every child stands at its first entry behind the current one, except
 //!     the top, which stands on it; in backward direction likewise at its last entry before it.
 //! M2. The heap holds exactly the children that are valid.
-//! M3. Children do not share internal keys, since a sequence number is given once. A damaged store may
+//! M3. Prefixes never contradict the order of keys, whatever `common` is.
+//! M4. Children do not share internal keys, since a sequence number is given once. A damaged store may
 //!     break this; such an entry is then met once per child, and nothing else happens.
 
-use crate::key::{compare, leading_bytes, user_key};
+use crate::key::{compare, leading_bytes_behind, user_key};
 use crate::rows::{Direction, Rows, Wanted};
 use crate::{Cursor, Result, Slice};
 use std::cmp::Ordering;
+
+/// So many bytes before the first that differ are compared, too: keys soon differ in one of those.
+const KEPT_BYTES: usize = 4;
+
+/// After so many steps that the prefixes did not decide, it is looked whether others would.
+const UNDECIDED_MAX: u32 = 8;
 
 /// The entries of all children in the order of internal keys.
 ///
@@ -25,6 +33,10 @@ pub struct MergeCursor<C: Cursor = Box<dyn Cursor>> {
     /// The child that the heap has on top, if there is one: every call asks for it.
     top: usize,
     direction: Direction,
+    /// What the keys at hand are expected to start with (M3).
+    common: Vec<u8>,
+    /// Steps that were not decided, and how many it takes to look again.
+    undecided: (u32, u32),
 }
 
 #[derive(Clone, Copy)]
@@ -37,7 +49,8 @@ impl<C: Cursor> MergeCursor<C> {
     /// Merges `children`, which may be few, many or none.
     pub fn new(children: Vec<C>) -> MergeCursor<C> {
         let heap = Vec::with_capacity(children.len());
-        MergeCursor { children, heap, top: 0, direction: Direction::Forward }
+        let (common, undecided) = (Vec::new(), (0, UNDECIDED_MAX));
+        MergeCursor { children, heap, top: 0, direction: Direction::Forward, common, undecided }
     }
 
     /// Moves every child with `seek`, then takes the first in `direction`.
@@ -53,9 +66,10 @@ impl<C: Cursor> MergeCursor<C> {
         self.heap.clear();
         for (child, cursor) in self.children.iter().enumerate() {
             if cursor.valid() {
-                self.heap.push(Slot { prefix: leading_bytes(user_key(cursor.key())), child });
+                self.heap.push(Slot { prefix: 0, child });
             }
         }
+        self.look_at_keys();
         for position in (0..self.heap.len() / 2).rev() {
             self.sift_down(position);
         }
@@ -79,6 +93,24 @@ impl<C: Cursor> MergeCursor<C> {
         Ok(())
     }
 
+    /// Finds out what the keys at hand have in common, and takes their prefixes behind it.
+    fn look_at_keys(&mut self) {
+        let key = |slot: &Slot| user_key(self.children[slot.child].key());
+        let Some((first, others)) = self.heap.split_first() else { return };
+        let first = key(first);
+        let shared = |slot| first.iter().zip(key(slot)).take_while(|(a, b)| a == b).count();
+        let shared = others.iter().map(shared).min().unwrap_or(0);
+        let common = &first[..shared.saturating_sub(KEPT_BYTES)];
+        // What stays as it is, as with versions of one key, is looked at less and less often.
+        let patience = if common == self.common { self.undecided.1.saturating_mul(2) } else { UNDECIDED_MAX };
+        self.undecided = (0, patience);
+        self.common.clear();
+        self.common.extend_from_slice(common);
+        for slot in &mut self.heap {
+            slot.prefix = leading_bytes_behind(&self.common, user_key(self.children[slot.child].key()));
+        }
+    }
+
     /// Restores the heap after the top child has moved (M2).
     #[inline]
     fn settle_top(&mut self) {
@@ -86,7 +118,14 @@ impl<C: Cursor> MergeCursor<C> {
         if !cursor.valid() {
             self.heap.swap_remove(0);
         } else if self.heap.len() > 1 {
-            self.heap[0].prefix = leading_bytes(user_key(cursor.key()));
+            let prefix = leading_bytes_behind(&self.common, user_key(cursor.key()));
+            self.heap[0].prefix = prefix;
+            if prefix == self.heap[1].prefix {
+                self.undecided.0 += 1;
+                if self.undecided.0 > self.undecided.1 {
+                    self.look_at_keys();
+                }
+            }
         } else {
             return;
         }
@@ -231,7 +270,7 @@ mod tests {
 
     quickcheck! {
         fn walks_like_one_sorted_list(parts: Vec<Vec<(u8, u8)>>, moves: Vec<(u8, u8)>) -> bool {
-            // M3: give every entry a sequence number of its own.
+            // M4: give every entry a sequence number of its own.
             let mut seq = 0;
             let parts: Vec<Vec<_>> = parts.iter().map(|part| part.iter().map(|&(key, value)| {
                 seq += 1;

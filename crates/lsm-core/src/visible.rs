@@ -30,6 +30,9 @@ const STEPS_BEFORE_SEEK: usize = 8;
 const ROWS_TAKEN_FIRST: usize = 4;
 const ROWS_TAKEN_MAX: usize = 512;
 
+const PAUSE_FIRST: usize = 2;
+const PAUSE_MAX: usize = 32;
+
 /// What a reader sees and within which keys.
 #[derive(Clone, Default)]
 pub struct Visibility {
@@ -62,6 +65,8 @@ pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
     rows: Rows,
     /// How many rows to take next, if that is not 0.
     ahead: usize,
+    /// Steps to go one by one before rows are taken again, and how many it were the last time.
+    pause: (usize, usize),
 }
 
 enum Value {
@@ -94,6 +99,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             run,
             rows: Rows::default(),
             ahead: 0,
+            pause: (0, 0),
         }
     }
 
@@ -240,6 +246,10 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         if self.ahead == 0 {
             return Ok(false);
         }
+        if self.pause.0 > 0 {
+            self.pause.0 -= 1;
+            return Ok(false);
+        }
         let coverage = self.coverage.as_ref();
         let oldest = coverage.map_or(SeqNo::ZERO, Coverage::seq);
         let mut wanted = Wanted::new(self.direction, self.ahead).of_versions(oldest, self.visibility.seq);
@@ -254,6 +264,13 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         if are_there {
             self.value = Value::Row;
         }
+        // Where runs alternate, rows come one at a time and cost more than steps. None come at the end of a block.
+        self.pause.1 = match self.rows.len() {
+            0 => self.pause.1,
+            1 => (2 * self.pause.1).clamp(PAUSE_FIRST, PAUSE_MAX),
+            _ => 0,
+        };
+        self.pause.0 = if self.rows.is_empty() { 0 } else { self.pause.1 };
         Ok(are_there)
     }
 

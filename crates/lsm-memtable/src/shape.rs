@@ -10,6 +10,8 @@
 
 use std::ops::RangeInclusive;
 
+use lsm_core::key::leading_bytes;
+
 /// Characters that keys are often made of, small sets first.
 const ALPHABETS: [RangeInclusive<u8>; 5] = [b'0'..=b'9', b'a'..=b'z', b'A'..=b'Z', b'0'..=b'F', b'-'..=b'z'];
 
@@ -60,7 +62,7 @@ impl KeyShape {
     #[inline]
     pub(crate) fn prefix(&self, user_key: &[u8]) -> u32 {
         match (user_key.strip_prefix(&*self.common), &self.alphabet) {
-            (Some(rest), None) => leading_bytes(rest),
+            (Some(rest), None) => (leading_bytes(rest) >> 32) as u32,
             (Some(rest), Some(alphabet)) => alphabet.number(rest),
             (None, _) if *user_key < *self.common => 0,
             (None, _) => u32::MAX,
@@ -94,19 +96,6 @@ impl Alphabet {
             number = number * self.base + digit;
         }
         number
-    }
-}
-
-/// The first four bytes, zeros for missing ones, as a number that orders as they do.
-#[inline]
-fn leading_bytes(bytes: &[u8]) -> u32 {
-    match bytes.first_chunk::<4>() {
-        Some(first) => u32::from_be_bytes(*first),
-        None => {
-            let mut padded = [0; 4];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            u32::from_be_bytes(padded)
-        }
     }
 }
 
