@@ -31,6 +31,7 @@ pub mod dead;
 pub mod error;
 pub mod filename;
 pub mod key;
+pub mod memory;
 pub mod merge;
 pub mod operator;
 pub mod range_tombstone;

@@ -15,12 +15,11 @@
 //! D3. Keys that are put together and kept take no more memory than a [`KeyBudget`] allows: each may share all
 //!     but one byte with the key before, so that whole keys can take the square of the block's size.
 
-use std::hint::black_box;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use lsm_core::coding::Decoder;
-use lsm_core::{Error, Result};
+use lsm_core::{Error, Result, memory};
 
 const HASH_INDEX_BIT: u32 = 1 << 31;
 const RESERVED_BIT: u32 = 1 << 30;
@@ -124,12 +123,17 @@ impl Block {
         Entry::at(self.entry_bytes(), offset)
     }
 
-    /// Waits once for all memory of these bytes, as far as they are entries: each entry only tells where the next one is.
+    /// Asks for the memory of these bytes, as far as they are entries: each entry only tells where the next one is.
     #[inline]
     pub(crate) fn ask_for(&self, bytes: Range<usize>) {
-        const LINE_BYTES: usize = 64;
-        let bytes = self.entry_bytes().get(bytes.start..bytes.end.min(self.entries_end())).unwrap_or_default();
-        black_box(bytes.iter().step_by(LINE_BYTES).fold(0, |all, byte| all ^ byte));
+        let bytes = self.entry_bytes().get(bytes.start..bytes.end.min(self.entries_end()));
+        memory::ask_for(bytes.unwrap_or_default());
+    }
+
+    /// Asks for what tells where the bytes are.
+    #[inline]
+    pub(crate) fn ask_for_place(&self) {
+        memory::ask_for(&*self.data);
     }
 
     /// Whether entries take some lines of memory each, so that a walk would wait for each of them.
@@ -138,7 +142,7 @@ impl Block {
         self.entries_end() > self.restart_count() * LONG_STRETCH_BYTES
     }
 
-    /// Waits once for all entries of a block that has few of them, as far as an ordinary block goes.
+    /// Asks for all entries of a block that has few of them, as far as an ordinary block goes.
     #[cold]
     pub(crate) fn ask_for_all(&self) {
         self.ask_for(0..4 << 10);

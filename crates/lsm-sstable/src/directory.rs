@@ -15,8 +15,8 @@
 
 use std::cmp::Ordering;
 
-use lsm_core::Result;
 use lsm_core::key::{TRAILER_BYTES, leading_bytes, trailer, user_key};
+use lsm_core::{Result, memory};
 
 use crate::block::{Block, Entry, common_prefix, damaged_entry};
 use crate::block_search::Search;
@@ -25,6 +25,10 @@ use crate::block_search::Search;
 const PREFIX_BYTES: usize = 6;
 /// Who seeks will read on: about so much memory is waited for together with the first entry.
 const ASKED_BYTES: usize = 1 << 10;
+/// A longer entry is not asked for as a whole: the machine sees by itself that it is read on.
+const ASKED_ENTRY_BYTES: usize = 256;
+/// As many words as blocks of ordinary size and rows of a hundred bytes have, and some more.
+const ASKED_WORDS: usize = 64;
 const OFFSET_BITS: u32 = 16;
 const OFFSETS: u64 = (1 << OFFSET_BITS) - 1;
 
@@ -86,16 +90,19 @@ impl Directory {
             Ordering::Greater => return Ok(Some(Search::Behind)),
             Ordering::Equal => {}
         }
+        self.ask_for_words();
         // Before the search, so that the two wait for memory together.
         let entries = block.entry_bytes();
         // And the middle of the block: the search of its page's address is half of the wait for the entry.
         let middle = entries.len() / 2;
         block.ask_for(middle..middle + 1);
         let (prefix, from) = self.first_of(&target[self.common()..]);
-        for &word in &self.words[from..] {
+        for (&word, next) in self.words[from..].iter().zip(from + 1..) {
             if word & !OFFSETS != prefix {
                 return Ok(Some(Search::Absent));
             }
+            // Whoever asked for the value is going to read it.
+            self.ask_for_entry(block, word, next);
             let entry = Entry::at(entries, (word & OFFSETS) as usize)?;
             match compare(&entry, target, self.common() + PREFIX_BYTES) {
                 None => return Ok(None),
@@ -168,18 +175,29 @@ impl Directory {
         (prefix, self.words.partition_point(|&word| word < prefix))
     }
 
-    /// A word in the middle, where a search begins.
+    /// Asks for the words, of which a search looks at one in the middle first.
     #[inline]
-    pub(crate) fn middle(&self) -> u64 {
-        self.words.get(self.words.len() / 2).copied().unwrap_or_default()
+    pub(crate) fn ask_for_words(&self) {
+        let middle = self.words.len() / 2;
+        let around = middle.saturating_sub(ASKED_WORDS / 2)..(middle + ASKED_WORDS / 2).min(self.words.len());
+        memory::ask_for(&self.words[around]);
     }
 
-    /// A byte of the entry that a search comes to first.
+    /// Asks for the entry that a search comes to first.
     #[inline]
-    pub(crate) fn look_at_entry(&self, block: &Block, target: &[u8]) -> u8 {
+    pub(crate) fn ask_for_first(&self, block: &Block, target: &[u8]) {
         let (_, from) = self.first_of(target.get(self.common()..).unwrap_or_default());
-        let offset = self.words.get(from).map(|word| (word & OFFSETS) as usize);
-        offset.and_then(|offset| block.entry_bytes().get(offset).copied()).unwrap_or_default()
+        if let Some(&word) = self.words.get(from) {
+            self.ask_for_entry(block, word, from + 1);
+        }
+    }
+
+    /// Asks for the entry of a word, which goes on to where that of the word `next` begins.
+    #[inline]
+    fn ask_for_entry(&self, block: &Block, word: u64, next: usize) {
+        let start = (word & OFFSETS) as usize;
+        let end = self.words.get(next).map_or(usize::MAX, |next| (next & OFFSETS) as usize);
+        block.ask_for(start..end.min(start + ASKED_ENTRY_BYTES));
     }
 
     /// How `target` compares with all keys by their common part: what is shorter than that and equal is smaller.

@@ -8,12 +8,11 @@
 //! L1. A lookup answers "not there" only after a filter or a block with a valid checksum said so.
 //! L2. What only brings memory closer has no say in what is found.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use arc_swap::Guard;
 use lsm_core::key::pack_trailer;
-use lsm_core::{Kind, Result, SeqNo, Slice};
+use lsm_core::{Kind, Result, SeqNo, Slice, memory};
 
 use crate::block::Block;
 use crate::block_cursor::check_kind;
@@ -113,9 +112,9 @@ impl Table {
         }
         let cached = || held.iter().zip(&*probes).filter_map(|(held, probe)| Some((held.as_ref()?.as_ref()?, probe)));
         // L2. Each line of these asks for memory that the line before has told of.
-        black_box(cached().filter(|(cached, _)| matches!(cached.guide, Guide::Directory(_))).count());
-        black_box(cached().map(|(cached, _)| cached.look_at_directory()).fold(0, u64::wrapping_add));
-        black_box(cached().map(|(cached, probe)| cached.look_at_entry(probe.user_key)).fold(0, u8::wrapping_add));
+        cached().for_each(|(cached, _)| memory::ask_for(&**cached));
+        cached().for_each(|(cached, _)| cached.ask_for_directory());
+        cached().for_each(|(cached, probe)| cached.ask_for_entry(probe.user_key));
         let mut before = None;
         for (mut held, probe) in held.into_iter().zip(probes) {
             if before == Some(probe.number) {
@@ -166,6 +165,7 @@ impl Table {
 
     fn look_in(&self, number: usize, held: &Held, user_key: &[u8], visible: SeqNo) -> Result<Looked> {
         if let Some(cached) = held.as_ref().and_then(|held| held.as_ref()) {
+            memory::ask_for(&**cached);
             self.guide(number, cached);
             return self.looked(&cached.block, search_cached(cached, user_key, visible), number);
         }
@@ -192,22 +192,20 @@ impl Table {
 }
 
 impl CachedBlock {
-    /// Asks for the middle of the directory and for where the block's bytes are.
+    /// Asks for the directory and for where the block's bytes are.
     #[inline]
-    fn look_at_directory(&self) -> u64 {
-        let middle = match &self.guide {
-            Guide::Directory(directory) => directory.middle(),
-            Guide::NotYet | Guide::Restarts => 0,
-        };
-        middle.wrapping_add(self.block.entry_bytes().len() as u64)
+    fn ask_for_directory(&self) {
+        self.block.ask_for_place();
+        if let Guide::Directory(directory) = &self.guide {
+            directory.ask_for_words();
+        }
     }
 
     /// Asks for the first entry that may be the target's.
     #[inline]
-    fn look_at_entry(&self, target: &[u8]) -> u8 {
-        match &self.guide {
-            Guide::Directory(directory) => directory.look_at_entry(&self.block, target),
-            Guide::NotYet | Guide::Restarts => 0,
+    fn ask_for_entry(&self, target: &[u8]) {
+        if let Guide::Directory(directory) = &self.guide {
+            directory.ask_for_first(&self.block, target);
         }
     }
 }
