@@ -39,6 +39,9 @@ pub(crate) struct Block {
     restart_count: u32,
 }
 
+/// What a walk backward needs at once of a block that it comes to.
+const ASKED_BYTES: usize = 512;
+
 impl Block {
     /// Takes over the payload of a block whose checksum was verified.
     ///
@@ -134,6 +137,11 @@ impl Block {
     #[inline]
     pub(crate) fn ask_for_place(&self) {
         memory::ask_for(&*self.data);
+    }
+
+    /// Asks for where a walk backward begins: restart points and last entries.
+    pub(crate) fn ask_for_end(&self) {
+        memory::ask_for(&self.data[self.data.len().saturating_sub(ASKED_BYTES)..]);
     }
 
     /// Whether entries take some lines of memory each, so that a walk would wait for each of them.

@@ -222,7 +222,7 @@ impl BlockCursor {
         let here = self.entry;
         let Some(restart) = self.restart_before(here) else { return Ok(false) };
         let start = self.block.restart(restart);
-        self.block.ask_for(start..here);
+        self.ask_for_interval(restart, here);
         let (len, mut are_wanted) = (rows.len(), true);
         rows.push(&self.key, self.value_range());
         self.start_at(start);
@@ -261,8 +261,7 @@ impl BlockCursor {
         let here = self.entry;
         let Some(restart) = self.restart_before(here) else { return Ok(()) };
         let start = self.block.restart(restart);
-        // No machine sees a walk coming that goes up piece by piece through lower and lower ones.
-        self.block.ask_for(start..here);
+        self.ask_for_interval(restart, here);
         self.start_at(start);
         self.step()?;
         let Behind { mut cut, mut entries } = std::mem::take(&mut self.behind);
@@ -279,6 +278,14 @@ impl BlockCursor {
             true => Ok(()),
             false => Err(self.fail(damaged_entry(here))),
         }
+    }
+
+    /// Asks for the entries from a restart point on to `here`, and for those of the restart point before: no machine sees
+    /// a walk coming that goes up piece by piece through lower and lower ones.
+    #[inline]
+    fn ask_for_interval(&self, restart: usize, here: usize) {
+        let before = restart.checked_sub(1).map_or(0, |before| self.block.restart(before));
+        self.block.ask_for(before..here);
     }
 
     /// Number of the last restart point before `offset`.

@@ -238,6 +238,14 @@ impl Slots {
         found
     }
 
+    /// Shows data block `number` without counting it as read, if it is here.
+    pub(crate) fn peek(&self, number: usize, see: impl FnOnce(&CachedBlock)) {
+        let found = self.slots.get(number).map(|slot| slot.block.load());
+        if let Some(cached) = found.as_ref().and_then(|found| found.as_ref()) {
+            see(cached);
+        }
+    }
+
     /// Keeps data block `number`, unless it is larger than the cache (C4).
     pub(crate) fn insert(&self, number: usize, block: &Block, guide: Guide) {
         let cached = CachedBlock { block: block.clone(), guide };

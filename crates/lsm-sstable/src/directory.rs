@@ -26,7 +26,7 @@ const PREFIX_BYTES: usize = 6;
 /// Who seeks will read on: about so much memory is waited for together with the first entry.
 const ASKED_BYTES: usize = 1 << 10;
 /// A longer entry is not asked for as a whole: the machine sees by itself that it is read on.
-const ASKED_ENTRY_BYTES: usize = 256;
+const ASKED_ENTRY_BYTES: usize = 1280;
 /// As many words as blocks of ordinary size and rows of a hundred bytes have, and some more.
 const ASKED_WORDS: usize = 64;
 const OFFSET_BITS: u32 = 16;
@@ -119,6 +119,7 @@ impl Directory {
 
     /// Stands on the first entry at or behind `target`, an internal key: where it begins, and its whole key in `key`.
     pub(crate) fn seek(&self, block: &Block, target: &[u8], key: &mut Vec<u8>) -> Result<Stand> {
+        self.ask_for_words();
         let (target, newest) = (user_key(target), trailer(target));
         let (prefix, from) = match self.compare_common(target) {
             Ordering::Less => (None, 0),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use lsm_core::key::{compare, pack_trailer, trailer, user_key};
 use lsm_core::rows::{Rows, Wanted};
-use lsm_core::{Cursor, Error, Result, SeqNo, Slice};
+use lsm_core::{Cursor, Error, Result, SeqNo, Slice, memory};
 
 use crate::block::Block;
 use crate::block_cursor::BlockCursor;
@@ -68,6 +68,7 @@ impl TableCursor {
             return Ok(());
         }
         self.entries.invalidate();
+        self.ask_ahead(number);
         let block = self.table.data_block(number, self.options.fill_cache, &mut self.window)?;
         if block.has_few_entries() {
             block.ask_for_all();
@@ -75,6 +76,16 @@ impl TableCursor {
         self.entries.reset(block);
         self.number = number;
         Ok(())
+    }
+
+    /// Asks for what a walk backward that comes to data block `number` will need of the next ones in the cache: each takes
+    /// three steps to find, one for each block that the walk comes to. Of a walk forward the machine takes care itself, and
+    /// is disturbed by more.
+    fn ask_ahead(&self, number: usize) {
+        let Some(slots) = self.table.slots.as_ref().filter(|_| number.wrapping_add(1) == self.number) else { return };
+        slots.peek(number.wrapping_sub(3), memory::ask_for);
+        slots.peek(number.wrapping_sub(2), |cached| cached.block.ask_for_place());
+        slots.peek(number.wrapping_sub(1), |cached| cached.block.ask_for_end());
     }
 
     fn in_block(&mut self, step: impl FnOnce(&mut BlockCursor) -> Result<()>) -> Result<()> {
@@ -117,6 +128,7 @@ impl TableCursor {
 
     /// Seeks in data block `number`, which the cache has.
     fn seek_cached(&mut self, number: usize, cached: &CachedBlock, target: &[u8]) -> Result<()> {
+        memory::ask_for(cached);
         let CachedBlock { block, guide } = cached;
         if self.number != number {
             self.entries.reset(block.clone());
