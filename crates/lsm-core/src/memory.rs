@@ -16,7 +16,12 @@ const LINE_BYTES: usize = 64;
 /// ```
 #[inline(always)]
 pub fn ask_for<T: ?Sized>(value: &T) {
-    let (first, bytes) = ((&raw const *value).cast::<u8>(), size_of_val(value));
+    ask_for_place((&raw const *value).cast(), size_of_val(value));
+}
+
+/// The same of so many bytes from `first` on, whatever lies there: nothing need be lent, nor be there.
+#[inline(always)]
+pub fn ask_for_place(first: *const u8, bytes: usize) {
     let offsets = (0..bytes).step_by(LINE_BYTES);
     // Where it does not begin with a line, its last byte may lie in one more.
     offsets.chain(bytes.checked_sub(1)).for_each(|offset| ask_for_line(first.wrapping_add(offset)));
@@ -47,6 +52,7 @@ mod tests {
         ask_for(&bytes[..0]);
         ask_for::<[u64]>(&[]);
         ask_for(&0_u128);
+        ask_for_place(std::ptr::null(), 1000);
         assert!(bytes.into_iter().eq(0..200));
     }
 }

@@ -25,6 +25,8 @@ mod shadow;
 use std::fmt;
 use std::ptr::NonNull;
 
+use lsm_core::memory;
+
 pub(crate) use mark::Need;
 use mark::{Mark, UNITS_MAX};
 pub(crate) use room::{Escrow, Region, Room, Words};
@@ -141,6 +143,12 @@ impl Arena {
 
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Asks for some bytes of the arena, or what lies behind its end.
+    #[inline]
+    pub(crate) fn ask_for(&self, at: usize, bytes: usize) {
+        memory::ask_for_place(self.base.as_ptr().wrapping_add(at), bytes);
     }
 
     /// Where byte `at` of the arena lies.

@@ -19,7 +19,6 @@
 
 #![allow(unsafe_code)]
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use crate::arena::{Arena, Words};
@@ -33,6 +32,9 @@ use crate::sync::{self, AtomicU64, Ordering};
 const WORD_BYTES: usize = size_of::<u64>();
 
 pub(crate) const LEAF_BYTES: usize = WORD_BYTES * (1 + SLOTS);
+
+/// A longer entry is not asked for as a whole: the machine sees by itself that it is read on.
+const ASKED_ENTRY_BYTES: usize = 192;
 
 pub(crate) const fn node_bytes(height: usize) -> usize {
     WORD_BYTES * (1 + height)
@@ -163,11 +165,23 @@ impl Index {
         unsafe { entry::value(&self.arena, entry) }
     }
 
-    /// Waits once for the memory of all entries of a leaf: who steps from one to the next would wait for each.
-    pub(crate) fn ask_for(&self, leaf: At<Leaf>, perm: Perm) {
-        let entries = (0..perm.len()).filter_map(|slot| self.slot(leaf, slot).at());
-        let last = |entry| self.value(entry).last().copied().unwrap_or_default();
-        black_box(entries.fold(0, |all, entry| all ^ last(entry)));
+    /// Asks for a leaf.
+    #[inline]
+    pub(crate) fn ask_for_leaf(&self, leaf: At<Leaf>) {
+        self.arena.ask_for(leaf.byte(), LEAF_BYTES);
+    }
+
+    /// Asks for what a walk that comes to `node` will need behind it: each tells only where the next one is.
+    pub(crate) fn ask_ahead(&self, node: At<Node>) {
+        let Some(next) = self.follow(node, 0).at() else { return };
+        let leaf = self.body(next).leaf;
+        let entries = (0..self.perm(leaf).len()).filter_map(|slot| self.slot(leaf, slot).at());
+        entries.for_each(|entry| self.arena.ask_for(entry.byte(), ASKED_ENTRY_BYTES));
+        let Some(second) = self.follow(next, 0).at() else { return };
+        self.ask_for_leaf(self.body(second).leaf);
+        if let Some(third) = self.follow(second, 0).at() {
+            self.arena.ask_for(third.byte() - WORD_BYTES, node_bytes(1));
+        }
     }
 
     /// Locks a leaf whose order was `seen`; false if it is another by now.

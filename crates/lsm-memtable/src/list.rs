@@ -194,6 +194,7 @@ impl List {
         let at = node.at().expect("S1: a walk is on nodes");
         // S3: the leaf first. The other way round a split in between would show the lower half as all there is.
         let (leaf, behind) = sync::in_order(|| self.index.body(at).leaf, || self.index.follow(at, 0));
+        self.index.ask_for_leaf(leaf);
         Spot { node, leaf, behind }
     }
 

@@ -129,7 +129,7 @@ impl Place {
         {
             self.stand = Hit::new(&self.list, *stand).next_beyond_leaf().map(|hit| hit.stand);
             if let Some(stand) = &self.stand {
-                self.list.index.ask_for(stand.leaf, stand.perm);
+                self.list.index.ask_ahead(stand.node);
             }
         }
     }
