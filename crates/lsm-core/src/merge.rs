@@ -95,6 +95,9 @@ impl<C: Cursor> MergeCursor<C> {
 
     /// Finds out what the keys at hand have in common, and takes their prefixes behind it.
     fn look_at_keys(&mut self) {
+        if self.heap.len() < 2 {
+            return;
+        }
         let key = |slot: &Slot| user_key(self.children[slot.child].key());
         let Some((first, others)) = self.heap.split_first() else { return };
         let first = key(first);

@@ -16,6 +16,7 @@
 //!     but one byte with the key before, so that whole keys can take the square of the block's size.
 
 use std::ops::Range;
+use std::ptr;
 use std::sync::{Arc, LazyLock};
 
 use lsm_core::coding::Decoder;
@@ -34,6 +35,8 @@ const LONG_STRETCH_BYTES: usize = 3 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     data: Arc<Vec<u8>>,
+    /// Where in memory the bytes begin, to ask for them before `data` itself is there.
+    address: usize,
     /// Where the entries end and the restart offsets begin.
     entries_end: u32,
     restart_count: u32,
@@ -48,9 +51,8 @@ impl Block {
     /// # Errors
     /// Corruption where the restart offsets do not hold D1; Unsupported for a layout of a later RocksDB.
     pub(crate) fn new(data: Vec<u8>) -> Result<Block> {
-        let layout = Layout::of(&data)?;
-        let block =
-            Block { data: Arc::new(data), entries_end: layout.entries_end, restart_count: layout.restart_count };
+        let Layout { entries_end, restart_count } = Layout::of(&data)?;
+        let block = Block { address: data.as_ptr().addr(), data: Arc::new(data), entries_end, restart_count };
         block.check_restarts()?;
         Ok(block)
     }
@@ -58,7 +60,7 @@ impl Block {
     /// A block without entries.
     pub(crate) fn empty() -> Block {
         static EMPTY: LazyLock<Block> =
-            LazyLock::new(|| Block { data: Arc::new(Vec::new()), entries_end: 0, restart_count: 0 });
+            LazyLock::new(|| Block { data: Arc::default(), address: 0, entries_end: 0, restart_count: 0 });
         EMPTY.clone()
     }
 
@@ -86,7 +88,7 @@ impl Block {
 
     /// Where in memory its bytes begin.
     pub(crate) fn address(&self) -> usize {
-        self.data.as_ptr() as usize
+        self.address
     }
 
     /// The buffer behind the block, for values that outlive a cursor.
@@ -129,19 +131,25 @@ impl Block {
     /// Asks for the memory of these bytes, as far as they are entries: each entry only tells where the next one is.
     #[inline]
     pub(crate) fn ask_for(&self, bytes: Range<usize>) {
-        let bytes = self.entry_bytes().get(bytes.start..bytes.end.min(self.entries_end()));
-        memory::ask_for(bytes.unwrap_or_default());
+        let bytes = bytes.start..bytes.end.min(self.entries_end());
+        memory::ask_for_place(ptr::without_provenance(self.address + bytes.start), bytes.len());
     }
 
-    /// Asks for what tells where the bytes are.
+    /// Asks for `data`, and for a line in the middle of the bytes: to find its page takes as long as to fetch it.
     #[inline]
     pub(crate) fn ask_for_place(&self) {
         memory::ask_for(&*self.data);
+        let middle = self.entries_end() / 2;
+        self.ask_for(middle..middle + 1);
     }
 
     /// Asks for where a walk backward begins: restart points and last entries.
     pub(crate) fn ask_for_end(&self) {
-        memory::ask_for(&self.data[self.data.len().saturating_sub(ASKED_BYTES)..]);
+        memory::ask_for(&*self.data);
+        let restart_bytes = RESTART_BYTES * self.restart_count();
+        let start = self.entries_end().saturating_sub(ASKED_BYTES);
+        let place = ptr::without_provenance(self.address + start);
+        memory::ask_for_place(place, self.entries_end() - start + restart_bytes);
     }
 
     /// Whether entries take some lines of memory each, so that a walk would wait for each of them.

@@ -91,11 +91,7 @@ impl Directory {
             Ordering::Equal => {}
         }
         self.ask_for_words();
-        // Before the search, so that the two wait for memory together.
-        let entries = block.entry_bytes();
-        // And the middle of the block: the search of its page's address is half of the wait for the entry.
-        let middle = entries.len() / 2;
-        block.ask_for(middle..middle + 1);
+        block.ask_for_place();
         let (prefix, from) = self.first_of(&target[self.common()..]);
         for (&word, next) in self.words[from..].iter().zip(from + 1..) {
             if word & !OFFSETS != prefix {
@@ -103,7 +99,7 @@ impl Directory {
             }
             // Whoever asked for the value is going to read it.
             self.ask_for_entry(block, word, next);
-            let entry = Entry::at(entries, (word & OFFSETS) as usize)?;
+            let entry = Entry::at(block.entry_bytes(), (word & OFFSETS) as usize)?;
             match compare(&entry, target, self.common() + PREFIX_BYTES) {
                 None => return Ok(None),
                 Some(Ordering::Less) => {}

@@ -194,7 +194,8 @@ impl Table {
 impl CachedBlock {
     /// Asks for the directory and for where the block's bytes are.
     #[inline]
-    fn ask_for_directory(&self) {
+    pub(crate) fn ask_for_directory(&self) {
+        memory::ask_for(self);
         self.block.ask_for_place();
         if let Guide::Directory(directory) = &self.guide {
             directory.ask_for_words();

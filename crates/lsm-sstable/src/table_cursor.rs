@@ -79,12 +79,11 @@ impl TableCursor {
     }
 
     /// Asks for what a walk backward that comes to data block `number` will need of the next ones in the cache: each takes
-    /// three steps to find, one for each block that the walk comes to. Of a walk forward the machine takes care itself, and
+    /// two steps to find, one for each block that the walk comes to. Of a walk forward the machine takes care itself, and
     /// is disturbed by more.
     fn ask_ahead(&self, number: usize) {
         let Some(slots) = self.table.slots.as_ref().filter(|_| number.wrapping_add(1) == self.number) else { return };
-        slots.peek(number.wrapping_sub(3), memory::ask_for);
-        slots.peek(number.wrapping_sub(2), |cached| cached.block.ask_for_place());
+        slots.peek(number.wrapping_sub(2), memory::ask_for);
         slots.peek(number.wrapping_sub(1), |cached| cached.block.ask_for_end());
     }
 
@@ -128,7 +127,7 @@ impl TableCursor {
 
     /// Seeks in data block `number`, which the cache has.
     fn seek_cached(&mut self, number: usize, cached: &CachedBlock, target: &[u8]) -> Result<()> {
-        memory::ask_for(cached);
+        cached.ask_for_directory();
         let CachedBlock { block, guide } = cached;
         if self.number != number {
             self.entries.reset(block.clone());
