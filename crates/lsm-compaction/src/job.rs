@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Bytes that a compaction reads ahead in each input.
-const READAHEAD_BYTES: usize = 1 << 20;
+const READAHEAD_BYTES: usize = 256 << 10;
 
 /// What a job works with besides its plan.
 #[derive(Clone)]

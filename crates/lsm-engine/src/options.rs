@@ -145,6 +145,10 @@ pub struct Options {
 /// Default of [`Options::memory_budget`].
 const MEMORY_BUDGET_DEFAULT: usize = 512 << 20;
 
+/// Of the budget, but no more than a quarter of it, for what is neither memtable nor block: buffers of compactions, stacks,
+/// pages of the log and of the program, and what an allocator takes on top.
+const RESERVE_BYTES_MAX: usize = 16 << 20;
+
 /// Largest default of [`Options::write_buffer_size`], that of RocksDB.
 const WRITE_BUFFER_BYTES_DEFAULT_MAX: usize = 64 << 20;
 
@@ -310,7 +314,8 @@ impl Options {
     }
 
     pub(crate) fn block_cache_bytes(&self) -> usize {
-        let rest = self.memory_budget.saturating_sub(self.memtable_bytes_max());
+        let apart = RESERVE_BYTES_MAX.min(self.memory_budget / 4);
+        let rest = self.memory_budget.saturating_sub(self.memtable_bytes_max() + apart);
         self.block_cache_size.unwrap_or_else(|| rest.max(self.memory_budget / 8))
     }
 

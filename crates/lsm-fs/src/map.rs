@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use lsm_sync::{AtomicBool, AtomicU64, Ordering};
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
 
 use crate::latch::SharedSync;
 use crate::os;
@@ -32,6 +32,8 @@ pub(crate) struct MappedSegment {
     reserved: usize,
     /// Up to where pages were asked for.
     ready: u64,
+    /// Up to where pages were let go of.
+    gone: u64,
     shared: Arc<Shared>,
 }
 
@@ -53,7 +55,7 @@ impl MappedSegment {
             is_synced: AtomicBool::new(false),
             sync: SharedSync::default(),
         };
-        Ok(MappedSegment { map, room, reserved: 0, ready: 0, shared: Arc::new(shared) })
+        Ok(MappedSegment { map, room, reserved: 0, ready: 0, gone: 0, shared: Arc::new(shared) })
     }
 
     fn make_room(&mut self, needed: u64) -> io::Result<()> {
@@ -62,7 +64,7 @@ impl MappedSegment {
         if room != self.room || self.map.is_none() {
             self.map = map(file, room)?;
             self.room = room;
-            self.ready = 0;
+            (self.ready, self.gone) = (0, 0);
         }
         Ok(())
     }
@@ -71,6 +73,7 @@ impl MappedSegment {
     /// would write them: a log that is synced gets them one by one.
     #[cold]
     fn make_ready(&mut self, start: u64, end: u64) {
+        self.let_go(start);
         if self.shared.is_synced.load(Ordering::Relaxed) {
             self.ready = u64::MAX;
             return;
@@ -80,6 +83,17 @@ impl MappedSegment {
             // A system that cannot do it does without.
             let _ = map.advise_range(Advice::PopulateWrite, start as usize, (self.ready - start) as usize);
         }
+    }
+
+    /// Takes the pages up to `end`, which are full, out of this process: they stay in the system's cache, and count as
+    /// memory of the store no longer.
+    fn let_go(&mut self, end: u64) {
+        let Some(map) = self.map.as_ref().filter(|_| self.gone < end) else { return };
+        let (start, bytes) = (self.gone as usize, (end - self.gone) as usize);
+        // SAFETY: the mapping is one of a file and shared, so that whoever comes to such a page again finds in it what was
+        // stored there.
+        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
+        self.gone = end;
     }
 
     /// Unmaps, then cuts the file (M2).
