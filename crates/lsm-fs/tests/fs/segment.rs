@@ -84,6 +84,31 @@ fn a_segment_grows_past_its_room_and_ends_at_its_length() {
 }
 
 #[test]
+fn a_long_segment_keeps_its_bytes_but_not_in_this_process() {
+    check(|fs, root, access| {
+        let path = root.join("log");
+        let mut segment = fs.create_segment(&path, 16 << 20, access).unwrap();
+        let records: Vec<Vec<u8>> = (0..150_u8).map(|number| vec![number; 70_001]).collect();
+        records.iter().for_each(|record| append(&mut *segment, record));
+        if access == SegmentAccess::Mapped
+            && let Some(resident) = resident_bytes(&path)
+        {
+            assert!(resident < 3 << 20, "{resident} bytes of 10 MiB are resident");
+        }
+        segment.finish().unwrap();
+        assert!(contents(&*fs, &path) == records.concat());
+    });
+}
+
+/// How much of the mapping of this file is in the memory of this process; `None` if none is mapped.
+fn resident_bytes(path: &Path) -> Option<usize> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+    let mut lines = maps.lines().skip_while(|line| !line.ends_with(path.to_str().unwrap()));
+    let resident = lines.find_map(|line| line.strip_prefix("Rss:"))?;
+    Some(resident.trim().strip_suffix(" kB")?.parse::<usize>().ok()? << 10)
+}
+
+#[test]
 fn a_segment_without_room_is_fine() {
     check(|fs, root, access| {
         let mut segment = fs.create_segment(&root.join("log"), 0, access).unwrap();
