@@ -130,8 +130,8 @@ fn number_of(digits: &[u8]) -> u64 {
     let number = eights.iter().fold(0u64, |number, eight| {
         let ones = u64::from_le_bytes(*eight) & 0x0f0f_0f0f_0f0f_0f0f;
         // Digits side by side become numbers of two, then of four, then of eight; the first digit is the lowest byte.
-        let pairs = (ones * (10 << 8 | 1)) >> 8 & 0x00ff_00ff_00ff_00ff;
-        let fours = (pairs * (100 << 16 | 1)) >> 16 & 0x0000_ffff_0000_ffff;
+        let pairs = ones.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+        let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
         number.wrapping_mul(100_000_000).wrapping_add(fours.wrapping_mul(10_000 << 32 | 1) >> 32)
     });
     rest.iter().fold(number, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit & 15)))

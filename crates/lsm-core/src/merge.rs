@@ -70,6 +70,7 @@ impl<C: Cursor> MergeCursor<C> {
             }
         }
         self.look_at_keys();
+        self.undecided = (0, UNDECIDED_MAX);
         for position in (0..self.heap.len() / 2).rev() {
             self.sift_down(position);
         }

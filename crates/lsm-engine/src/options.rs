@@ -250,7 +250,7 @@ impl Options {
         error_if_exists: bool => error_if_exists = error_if_exists;
         /// Opens the store as it is at this moment, without a lock and without writing (default: no).
         read_only: bool => read_only = read_only;
-        /// Bytes for memtables, block cache, indexes and filters together (default: 512 MiB).
+        /// Bytes for memtables, block cache, indexes and filters together, and up to 16 MiB for all else (default: 512 MiB).
         memory_budget: usize => memory_budget = memory_budget;
         /// Bytes of one memtable (default: an eighth of the memory budget, at most 64 MiB).
         write_buffer_size: usize => write_buffer_size = Some(write_buffer_size);

@@ -2,7 +2,8 @@
 //!
 //! Keys are put together only going forward, from a restart point on. Going backward, the entries of one
 //! restart interval are decoded once and then handed out last to first: what each step forward cut off a key is
-//! kept, so that a step back puts it on again. Whole keys would take the square of a hostile block's size.
+//! kept, so that a step back puts it on again. Whole keys would take the square of a hostile block's size. Where all of
+//! an interval are wanted at once, they go to the rows as they are decoded, which hold few.
 //!
 //! # Invariants
 //! P1. While valid, `key` is the whole key of the entry at `entry..next`.
