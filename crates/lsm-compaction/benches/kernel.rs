@@ -73,7 +73,7 @@ fn value(number: u64) -> Vec<u8> {
     (0..VALUE_BYTES).map(|at| if at < VALUE_BYTES / 2 { noise() } else { b'v' }).collect()
 }
 
-fn tables(user_key: UserKey, compression: Compression) -> Vec<Arc<Table>> {
+fn tables(user_key: UserKey, compression: Compression, cache: Option<&Arc<BlockCache>>) -> Vec<Arc<Table>> {
     let table = |table| {
         let mut entries: Vec<_> = (0..ENTRIES_PER_TABLE)
             .map(|number| number * TABLES + table)
@@ -85,7 +85,7 @@ fn tables(user_key: UserKey, compression: Compression) -> Vec<Arc<Table>> {
         let mut builder = TableBuilder::new(Vec::new(), options);
         entries.iter().for_each(|(key, value)| builder.add(key.as_bytes(), value).expect("ascending"));
         let bytes = builder.finish().expect("memory does not fail").0;
-        let options = TableOptions { cache: Some(BlockCache::new(1 << 30)), ..TableOptions::default() };
+        let options = TableOptions { cache: cache.cloned(), ..TableOptions::default() };
         Arc::new(Table::open(Arc::new(bytes), options).expect("it was just built"))
     };
     (0..TABLES).map(table).collect()
@@ -117,11 +117,11 @@ fn compaction(c: &mut Criterion) {
         ("lz4, keys that begin alike", late, Compression::Lz4),
     ];
     for (name, user_key, compression) in kinds {
-        let tables = tables(user_key, compression);
+        let tables = tables(user_key, compression, None);
         let row_bytes = user_key(0).len() + VALUE_BYTES;
         group.throughput(Throughput::Bytes(TABLES * ENTRIES_PER_TABLE * row_bytes as u64)).sample_size(20);
         // As a compaction reads: past the cache, much at a time.
-        let options = ReadOptions { fill_cache: false, readahead: 1 << 20 };
+        let options = ReadOptions { fill_cache: false, readahead: 256 << 10 };
         group.bench_function(name, |b| {
             b.iter(|| {
                 let cursors = tables.iter().map(|table| table.cursor_with(options)).collect();
@@ -137,7 +137,7 @@ fn walk(c: &mut Criterion) {
     group.throughput(Throughput::Elements(TABLES * ENTRIES_PER_TABLE)).sample_size(20);
     let kinds: [(_, UserKey); 2] = [("keys that differ early", early), ("keys that begin alike", late)];
     for (name, user_key) in kinds {
-        let tables = tables(user_key, Compression::None);
+        let tables = tables(user_key, Compression::None, Some(&BlockCache::new(1 << 30)));
         for (direction, is_forward) in [("forward", true), ("backward", false)] {
             group.bench_function(format!("{name}, {direction}"), |b| {
                 b.iter(|| {

@@ -312,14 +312,29 @@ pub fn leading_bytes(user_key: &[u8]) -> u64 {
     }
 }
 
-/// The same of what a key has behind `common`, which most keys at hand start with. Others get zero or all ones, whichever
-/// side of it they are on, so that it never contradicts the keys either.
+/// How many bytes `a` and `b` begin with in common.
 #[inline]
-pub fn leading_bytes_behind(common: &[u8], user_key: &[u8]) -> u64 {
+pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let limit = a.len().min(b.len());
+    let mut at = 0;
+    while let (Some(x), Some(y)) = (a[at..limit].first_chunk::<8>(), b[at..limit].first_chunk::<8>()) {
+        let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if difference != 0 {
+            return at + difference.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at + a[at..limit].iter().zip(&b[at..limit]).take_while(|(x, y)| x == y).count()
+}
+
+/// The `number` of what a key has behind `common`, which most keys at hand start with. Others get zero or all ones, whichever
+/// side of it they are on: if the numbers never contradict what lies behind, these never contradict the keys.
+#[inline]
+pub fn number_behind(common: &[u8], user_key: &[u8], number: impl FnOnce(&[u8]) -> u64) -> u64 {
     match user_key.strip_prefix(common) {
         // No call to compare nothing.
-        _ if common.is_empty() => leading_bytes(user_key),
-        Some(rest) => leading_bytes(rest),
+        _ if common.is_empty() => number(user_key),
+        Some(rest) => number(rest),
         None if user_key < common => 0,
         None => u64::MAX,
     }
@@ -347,12 +362,18 @@ mod tests {
     use super::*;
 
     quickcheck::quickcheck! {
-        fn leading_bytes_behind_what_is_common_never_contradict_the_keys(a: Vec<u8>, b: Vec<u8>, common: Vec<u8>) -> bool {
+        fn common_prefixes_agree_with_a_byte_loop(shared: Vec<u8>, a: Vec<u8>, b: Vec<u8>) -> bool {
+            let (a, b) = ([shared.clone(), a].concat(), [shared, b].concat());
+            let naive = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+            common_prefix(&a, &b) == naive
+        }
+
+        fn numbers_behind_what_is_common_never_contradict_the_keys(a: Vec<u8>, b: Vec<u8>, common: Vec<u8>) -> bool {
             let common = &common[..common.len().min(2)];
             [false, true].iter().all(|&a_has| [false, true].iter().all(|&b_has| {
                 let key = |has: bool, key: &[u8]| if has { [common, key].concat() } else { key.to_vec() };
                 let (a, b) = (key(a_has, &a), key(b_has, &b));
-                leading_bytes_behind(common, &a) >= leading_bytes_behind(common, &b) || a < b
+                number_behind(common, &a, leading_bytes) >= number_behind(common, &b, leading_bytes) || a < b
             }))
         }
 

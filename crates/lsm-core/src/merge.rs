@@ -13,7 +13,7 @@
 //! M4. Children do not share internal keys, since a sequence number is given once. A damaged store may
 //!     break this; such an entry is then met once per child, and nothing else happens.
 
-use crate::key::{compare, leading_bytes_behind, user_key};
+use crate::key::{common_prefix, compare, leading_bytes, number_behind, user_key};
 use crate::rows::{Direction, Rows, Wanted};
 use crate::{Cursor, Result, Slice};
 use std::cmp::Ordering;
@@ -35,8 +35,10 @@ pub struct MergeCursor<C: Cursor = Box<dyn Cursor>> {
     direction: Direction,
     /// What the keys at hand are expected to start with (M3).
     common: Vec<u8>,
-    /// Steps that were not decided, and how many it takes to look again.
-    undecided: (u32, u32),
+    /// Steps that prefixes have not decided since somebody looked.
+    undecided: u32,
+    /// After how many of them it is looked again.
+    patience: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -49,8 +51,8 @@ impl<C: Cursor> MergeCursor<C> {
     /// Merges `children`, which may be few, many or none.
     pub fn new(children: Vec<C>) -> MergeCursor<C> {
         let heap = Vec::with_capacity(children.len());
-        let (common, undecided) = (Vec::new(), (0, UNDECIDED_MAX));
-        MergeCursor { children, heap, top: 0, direction: Direction::Forward, common, undecided }
+        let (common, undecided, patience) = (Vec::new(), 0, UNDECIDED_MAX);
+        MergeCursor { children, heap, top: 0, direction: Direction::Forward, common, undecided, patience }
     }
 
     /// Moves every child with `seek`, then takes the first in `direction`.
@@ -70,7 +72,7 @@ impl<C: Cursor> MergeCursor<C> {
             }
         }
         self.look_at_keys();
-        self.undecided = (0, UNDECIDED_MAX);
+        (self.undecided, self.patience) = (0, UNDECIDED_MAX);
         for position in (0..self.heap.len() / 2).rev() {
             self.sift_down(position);
         }
@@ -94,25 +96,30 @@ impl<C: Cursor> MergeCursor<C> {
         Ok(())
     }
 
-    /// Finds out what the keys at hand have in common, and takes their prefixes behind it.
-    fn look_at_keys(&mut self) {
-        if self.heap.len() < 2 {
-            return;
-        }
+    /// Finds out what the keys at hand have in common, and takes their prefixes behind it. Says whether it is something new.
+    fn look_at_keys(&mut self) -> bool {
         let key = |slot: &Slot| user_key(self.children[slot.child].key());
-        let Some((first, others)) = self.heap.split_first() else { return };
+        let [first, others @ ..] = self.heap.as_slice() else { return false };
         let first = key(first);
-        let shared = |slot| first.iter().zip(key(slot)).take_while(|(a, b)| a == b).count();
-        let shared = others.iter().map(shared).min().unwrap_or(0);
+        // One key alone is compared with none.
+        let shared = others.iter().map(|slot| common_prefix(first, key(slot))).min().unwrap_or(0);
         let common = &first[..shared.saturating_sub(KEPT_BYTES)];
-        // What stays as it is, as with versions of one key, is looked at less and less often.
-        let patience = if common == self.common { self.undecided.1.saturating_mul(2) } else { UNDECIDED_MAX };
-        self.undecided = (0, patience);
+        let is_new = common != self.common;
         self.common.clear();
         self.common.extend_from_slice(common);
         for slot in &mut self.heap {
-            slot.prefix = leading_bytes_behind(&self.common, user_key(self.children[slot.child].key()));
+            slot.prefix = prefix(&self.common, &self.children[slot.child]);
         }
+        is_new
+    }
+
+    /// The same, since prefixes did not decide. Where others would not either, as with versions of one key, it is done less
+    /// and less often.
+    #[cold]
+    fn look_again(&mut self) {
+        let patience = self.patience.saturating_mul(2);
+        self.patience = if self.look_at_keys() { UNDECIDED_MAX } else { patience };
+        self.undecided = 0;
     }
 
     /// Restores the heap after the top child has moved (M2).
@@ -122,12 +129,11 @@ impl<C: Cursor> MergeCursor<C> {
         if !cursor.valid() {
             self.heap.swap_remove(0);
         } else if self.heap.len() > 1 {
-            let prefix = leading_bytes_behind(&self.common, user_key(cursor.key()));
-            self.heap[0].prefix = prefix;
-            if prefix == self.heap[1].prefix {
-                self.undecided.0 += 1;
-                if self.undecided.0 > self.undecided.1 {
-                    self.look_at_keys();
+            self.heap[0].prefix = prefix(&self.common, cursor);
+            if self.heap[0].prefix == self.heap[1].prefix {
+                self.undecided += 1;
+                if self.undecided > self.patience {
+                    self.look_again();
                 }
             }
         } else {
@@ -264,6 +270,12 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         self.settle_top();
         Ok(())
     }
+}
+
+/// The leading bytes of a child's user key behind `common` (M3).
+#[inline]
+fn prefix(common: &[u8], child: &impl Cursor) -> u64 {
+    number_behind(common, user_key(child.key()), leading_bytes)
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ const STEPS_BEFORE_SEEK: usize = 8;
 const ROWS_TAKEN_FIRST: usize = 4;
 const ROWS_TAKEN_MAX: usize = 512;
 
+/// Where runs alternate, rows come one at a time and cost more than steps. So many steps are taken then before it is tried
+/// again, more each time that it was in vain.
 const PAUSE_FIRST: usize = 2;
 const PAUSE_MAX: usize = 32;
 
@@ -65,8 +67,10 @@ pub struct VisibleCursor<C: Cursor, T: TombstoneSource> {
     rows: Rows,
     /// How many rows to take next, if that is not 0.
     ahead: usize,
-    /// Steps to go one by one before rows are taken again, and how many it were the last time.
-    pause: (usize, usize),
+    /// Steps to go one by one before rows are taken again.
+    single_steps: usize,
+    /// How many it were the last time, if rows came one at a time then.
+    pause: usize,
 }
 
 enum Value {
@@ -99,7 +103,8 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             run,
             rows: Rows::default(),
             ahead: 0,
-            pause: (0, 0),
+            single_steps: 0,
+            pause: 0,
         }
     }
 
@@ -246,8 +251,8 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         if self.ahead == 0 {
             return Ok(false);
         }
-        if self.pause.0 > 0 {
-            self.pause.0 -= 1;
+        if self.single_steps > 0 {
+            self.single_steps -= 1;
             return Ok(false);
         }
         let coverage = self.coverage.as_ref();
@@ -261,16 +266,12 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             wanted = wanted.before(end);
         }
         let are_there = self.rows.fill(&mut self.inner, &wanted)?;
+        // At the end of a block there are none.
         if are_there {
             self.value = Value::Row;
+            self.pause = if self.rows.len() == 1 { (2 * self.pause).clamp(PAUSE_FIRST, PAUSE_MAX) } else { 0 };
+            self.single_steps = self.pause;
         }
-        // Where runs alternate, rows come one at a time and cost more than steps. None come at the end of a block.
-        self.pause.1 = match self.rows.len() {
-            0 => self.pause.1,
-            1 => (2 * self.pause.1).clamp(PAUSE_FIRST, PAUSE_MAX),
-            _ => 0,
-        };
-        self.pause.0 = if self.rows.is_empty() { 0 } else { self.pause.1 };
         Ok(are_there)
     }
 

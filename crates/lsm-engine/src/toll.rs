@@ -19,8 +19,7 @@ use std::sync::Arc;
 pub(crate) const LOOK: u64 = 10;
 /// A seek in one more table: 800 ns.
 pub(crate) const SEEK: u64 = 200;
-/// A row of a walk in one more table, which ends what the others can give away at once: 100 ns, 30 where keys differ in their
-/// first eight bytes, 250 where they do not.
+/// A row of a walk in one more table, which ends what the others can give away at once: some 100 ns.
 pub(crate) const STEP: u64 = 25;
 
 /// Readers still pay.

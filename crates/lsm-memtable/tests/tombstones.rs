@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lsm_core::Cursor;
 use lsm_core::key::{Kind, SeqNo};
-use lsm_memtable::{EntrySize, Memtable};
+use lsm_memtable::{EntrySize, KeyShape, Memtable};
 
 fn write(memtable: &Arc<Memtable>, key: &[u8], seq: u64, kind: Kind, value: &[u8]) {
     let size = EntrySize { kind, key_bytes: key.len(), value_bytes: value.len() };
@@ -64,4 +64,22 @@ fn bounds_span_points_and_ranges() {
     assert_eq!(memtable.bounds(), Some((b"m".to_vec(), b"x".to_vec())));
     write(&memtable, b"a", 4, Kind::RangeDeletion, b"b");
     assert_eq!(memtable.bounds(), Some((b"a".to_vec(), b"x".to_vec())));
+}
+
+#[test]
+fn the_shape_of_keys_is_that_of_points_from_the_first_to_the_last() {
+    let shape = |keys: &[&str]| KeyShape::of(keys.iter().map(|key| key.as_bytes()));
+    let memtable = Arc::new(Memtable::new(1 << 20));
+    assert_eq!(memtable.key_shape(), shape(&[]));
+    write(&memtable, b"user17", 1, Kind::Value, b"");
+    assert_eq!(memtable.key_shape(), shape(&["user17"]));
+    write(&memtable, b"user42", 2, Kind::Value, b"");
+    assert_eq!(memtable.key_shape(), shape(&["user17", "user42"]));
+    // More than are looked at, between two that begin and end like none of them.
+    for number in 0..5000 {
+        write(&memtable, format!("user{number:06x}").as_bytes(), 3, Kind::Value, b"");
+    }
+    assert_eq!(memtable.key_shape(), shape(&["user000000", "user00f0f0", "user42"]));
+    write(&memtable, b"us", 4, Kind::Value, b"");
+    assert_eq!(memtable.key_shape(), shape(&["us", "user00f0f0", "user42"]));
 }

@@ -352,33 +352,9 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// How many bytes `a` and `b` begin with in common.
-#[inline]
-pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let limit = a.len().min(b.len());
-    let mut at = 0;
-    while let (Some(x), Some(y)) = (a[at..limit].first_chunk::<8>(), b[at..limit].first_chunk::<8>()) {
-        let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
-        if difference != 0 {
-            return at + difference.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    at + a[at..limit].iter().zip(&b[at..limit]).take_while(|(x, y)| x == y).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quickcheck::quickcheck;
-
-    quickcheck! {
-        fn common_prefixes_agree_with_a_byte_loop(shared: Vec<u8>, a: Vec<u8>, b: Vec<u8>) -> bool {
-            let (a, b) = ([shared.clone(), a].concat(), [shared, b].concat());
-            let naive = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-            common_prefix(&a, &b) == naive
-        }
-    }
 
     fn block(entries: &[u8], restarts: &[u32], packed: u32) -> Result<Block> {
         let mut data = entries.to_vec();

@@ -1,8 +1,8 @@
 //! Lays entries out as a block (see [`crate::block`] for the bytes).
 
 use lsm_core::coding::{put_varint32, put_varsigned64};
+use lsm_core::key::common_prefix;
 
-use crate::block::common_prefix;
 use crate::handle::BlockHandle;
 
 /// Builds block after block, reusing its memory.

@@ -221,16 +221,13 @@ impl BlockCursor {
     /// cursor has only kept its `entry`, for [`BlockCursor::decode_behind`].
     fn take_interval(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<bool> {
         let here = self.entry;
-        let Some(restart) = self.restart_before(here) else { return Ok(false) };
-        let start = self.block.restart(restart);
-        self.ask_for_interval(restart, here);
-        let (len, mut are_wanted) = (rows.len(), true);
+        let Some(start) = self.interval_before(here) else { return Ok(false) };
+        let len = rows.len();
         rows.push(&self.key, self.value_range());
         self.start_at(start);
         self.step()?;
         // The others have larger keys.
-        are_wanted &= self.valid && wanted.is_before_end(user_key(&self.key));
-        let first = rows.len();
+        let mut are_wanted = self.valid && wanted.is_before_end(user_key(&self.key));
         while are_wanted && self.valid && self.entry < here {
             rows.push(&self.key, self.value_range());
             self.step()?;
@@ -244,7 +241,7 @@ impl BlockCursor {
         if !self.valid || self.entry != here {
             return Err(self.fail(damaged_entry(here)));
         }
-        rows.turn_round(first);
+        rows.turn_round(len + 1);
         rows.truncate(rows.len() - 1);
         self.start_at(start);
         self.step()?;
@@ -260,9 +257,7 @@ impl BlockCursor {
     /// Fills `behind` with the entries before the current one, down to a restart point.
     fn decode_behind(&mut self) -> Result<()> {
         let here = self.entry;
-        let Some(restart) = self.restart_before(here) else { return Ok(()) };
-        let start = self.block.restart(restart);
-        self.ask_for_interval(restart, here);
+        let Some(start) = self.interval_before(here) else { return Ok(()) };
         self.start_at(start);
         self.step()?;
         let Behind { mut cut, mut entries } = std::mem::take(&mut self.behind);
@@ -281,12 +276,13 @@ impl BlockCursor {
         }
     }
 
-    /// Asks for the entries from a restart point on to `here`, and for those of the restart point before: no machine sees
+    /// The last restart point before `here`. Asks for the entries from there on, and from the one before it: no machine sees
     /// a walk coming that goes up piece by piece through lower and lower ones.
     #[inline]
-    fn ask_for_interval(&self, restart: usize, here: usize) {
-        let before = restart.checked_sub(1).map_or(0, |before| self.block.restart(before));
-        self.block.ask_for(before..here);
+    fn interval_before(&self, here: usize) -> Option<usize> {
+        let restart = self.restart_before(here)?;
+        self.block.ask_for(self.block.restart(restart.saturating_sub(1))..here);
+        Some(self.block.restart(restart))
     }
 
     /// Number of the last restart point before `offset`.

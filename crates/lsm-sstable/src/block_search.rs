@@ -6,10 +6,10 @@
 
 use std::cmp::Ordering;
 
-use lsm_core::key::{TRAILER_BYTES, pack_trailer, trailer, user_key};
+use lsm_core::key::{TRAILER_BYTES, common_prefix, pack_trailer, trailer, user_key};
 use lsm_core::{Error, Result, SeqNo};
 
-use crate::block::{Block, Entry, common_prefix, damaged_entry};
+use crate::block::{Block, Entry, damaged_entry};
 use crate::block_cursor::BlockCursor;
 
 /// What a search came to.

@@ -14,12 +14,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use lsm_core::key::{
-    InternalKey, Kind, ParsedKey, TRAILER_BYTES, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX, trailer, user_key,
+    InternalKey, Kind, ParsedKey, TRAILER_BYTES, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX, common_prefix, trailer, user_key,
 };
 use lsm_core::range_tombstone::RangeTombstone;
 use lsm_core::{Error, Result, SeqNo};
 
-use crate::block::common_prefix;
 use crate::block_builder::BlockBuilder;
 use crate::bloom;
 use crate::checksum::{BlockChecksum, ChecksumKind};

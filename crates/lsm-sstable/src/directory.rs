@@ -15,10 +15,10 @@
 
 use std::cmp::Ordering;
 
-use lsm_core::key::{TRAILER_BYTES, leading_bytes, trailer, user_key};
+use lsm_core::key::{TRAILER_BYTES, common_prefix, leading_bytes, trailer, user_key};
 use lsm_core::{Result, memory};
 
-use crate::block::{Block, Entry, common_prefix, damaged_entry};
+use crate::block::{Block, Entry, damaged_entry};
 use crate::block_search::Search;
 
 /// Bytes of a key in a word.
@@ -90,8 +90,6 @@ impl Directory {
             Ordering::Greater => return Ok(Some(Search::Behind)),
             Ordering::Equal => {}
         }
-        self.ask_for_words();
-        block.ask_for_place();
         let (prefix, from) = self.first_of(&target[self.common()..]);
         for (&word, next) in self.words[from..].iter().zip(from + 1..) {
             if word & !OFFSETS != prefix {
@@ -115,7 +113,6 @@ impl Directory {
 
     /// Stands on the first entry at or behind `target`, an internal key: where it begins, and its whole key in `key`.
     pub(crate) fn seek(&self, block: &Block, target: &[u8], key: &mut Vec<u8>) -> Result<Stand> {
-        self.ask_for_words();
         let (target, newest) = (user_key(target), trailer(target));
         let (prefix, from) = match self.compare_common(target) {
             Ordering::Less => (None, 0),

@@ -15,10 +15,10 @@
 use std::cmp::Ordering;
 
 use lsm_core::coding::Decoder;
-use lsm_core::key::{TRAILER_BYTES, leading_bytes, trailer, user_key};
+use lsm_core::key::{TRAILER_BYTES, common_prefix, leading_bytes, trailer, user_key};
 use lsm_core::{Error, Result};
 
-use crate::block::{Block, KeyBudget, common_prefix, damaged_entry};
+use crate::block::{Block, KeyBudget, damaged_entry};
 use crate::handle::BlockHandle;
 
 /// How the entries of an index block are laid out.

@@ -5,9 +5,8 @@
 //! then whole internal keys are kept.
 
 use lsm_core::SeqNo;
-use lsm_core::key::{Kind, pack_trailer, user_key};
+use lsm_core::key::{Kind, common_prefix, pack_trailer, user_key};
 
-use crate::block::common_prefix;
 use crate::block_builder::BlockBuilder;
 use crate::handle::BlockHandle;
 

@@ -86,7 +86,9 @@ impl Table {
         }
         let Some(visible) = self.stored_visible(visible) else { return Ok(None) };
         let number = self.index.seek(user_key, pack_trailer(visible, u8::MAX));
-        self.search_from(number, self.held(number), user_key, visible)
+        let held = self.held(number);
+        held.iter().filter_map(|held| held.as_ref()).for_each(|cached| cached.ask_for_all());
+        self.search_from(number, held, user_key, visible)
     }
 
     /// As [`Table::get`], for many keys: several wait for memory together. Keys in order find each other's blocks.
@@ -165,7 +167,6 @@ impl Table {
 
     fn look_in(&self, number: usize, held: &Held, user_key: &[u8], visible: SeqNo) -> Result<Looked> {
         if let Some(cached) = held.as_ref().and_then(|held| held.as_ref()) {
-            memory::ask_for(&**cached);
             self.guide(number, cached);
             return self.looked(&cached.block, search_cached(cached, user_key, visible), number);
         }
@@ -192,10 +193,16 @@ impl Table {
 }
 
 impl CachedBlock {
+    /// Asks for what a search looks at before it comes to an entry.
+    #[inline]
+    pub(crate) fn ask_for_all(&self) {
+        memory::ask_for(self);
+        self.ask_for_directory();
+    }
+
     /// Asks for the directory and for where the block's bytes are.
     #[inline]
-    pub(crate) fn ask_for_directory(&self) {
-        memory::ask_for(self);
+    fn ask_for_directory(&self) {
         self.block.ask_for_place();
         if let Guide::Directory(directory) = &self.guide {
             directory.ask_for_words();

@@ -127,7 +127,7 @@ impl TableCursor {
 
     /// Seeks in data block `number`, which the cache has.
     fn seek_cached(&mut self, number: usize, cached: &CachedBlock, target: &[u8]) -> Result<()> {
-        cached.ask_for_directory();
+        cached.ask_for_all();
         let CachedBlock { block, guide } = cached;
         if self.number != number {
             self.entries.reset(block.clone());
