@@ -8,10 +8,10 @@
 //! R2. `inner` is a cursor of `tables[position]`.
 
 use crate::tables::TableHandle;
-use crate::toll::{Fare, SEEK, STEP, Toll};
+use crate::toll::{Fare, Round, SEEK, STEP, STEP_BACK};
 use lsm_core::key::{self, InternalKey, SeqNo, successor};
 use lsm_core::range_tombstone::{Coverage, RangeTombstones, TombstoneSource};
-use lsm_core::rows::{Rows, Wanted};
+use lsm_core::rows::{Direction, Rows, Wanted};
 use lsm_core::{Cursor, Result, Slice};
 use lsm_sstable::TableCursor;
 use std::sync::Arc;
@@ -26,9 +26,17 @@ pub(crate) struct RunCursor {
 }
 
 impl RunCursor {
-    /// A cursor that pays for its moves if there is a `toll`: if the run is of level 0.
-    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>, toll: Option<&Arc<Toll>>) -> RunCursor {
-        RunCursor { tables, position: 0, inner: None, fare: toll.map(Fare::new) }
+    /// A cursor that pays for its moves if there is a `round`: if the run is of level 0.
+    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>, round: Option<&Round>) -> RunCursor {
+        RunCursor { tables, position: 0, inner: None, fare: round.map(Fare::new) }
+    }
+
+    /// Pays for a seek and for all moves since the last one.
+    fn pay(&mut self) {
+        if let Some(fare) = &mut self.fare {
+            fare.owe(SEEK);
+            fare.settle();
+        }
     }
 
     #[inline]
@@ -85,7 +93,7 @@ impl RunCursor {
 
 impl Cursor for RunCursor {
     fn seek_to_first(&mut self) -> Result<()> {
-        self.owe(SEEK);
+        self.pay();
         if let Some(inner) = self.enter(0)? {
             inner.seek_to_first()?;
         }
@@ -93,7 +101,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek_to_last(&mut self) -> Result<()> {
-        self.owe(SEEK);
+        self.pay();
         match self.tables.len().checked_sub(1) {
             Some(last) => {
                 if let Some(inner) = self.enter(last)? {
@@ -106,7 +114,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
-        self.owe(SEEK);
+        self.pay();
         let position =
             self.tables.partition_point(|handle| key::compare(handle.meta.largest.as_bytes(), target).is_lt());
         if let Some(inner) = self.enter(position)? {
@@ -116,7 +124,7 @@ impl Cursor for RunCursor {
     }
 
     fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
-        self.owe(SEEK);
+        self.pay();
         let behind =
             self.tables.partition_point(|handle| key::compare(handle.meta.smallest.as_bytes(), target).is_le());
         match behind.checked_sub(1) {
@@ -139,7 +147,7 @@ impl Cursor for RunCursor {
 
     #[inline]
     fn prev(&mut self) -> Result<()> {
-        self.owe(STEP);
+        self.owe(STEP_BACK);
         self.inner.as_mut().expect("C2: the cursor is valid").prev()?;
         self.skip_backward()
     }
@@ -165,7 +173,10 @@ impl Cursor for RunCursor {
     }
 
     fn take(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
-        self.owe(STEP);
+        self.owe(match wanted.direction() {
+            Direction::Forward => STEP,
+            Direction::Backward => STEP_BACK,
+        });
         self.inner.as_mut().expect("C2: the cursor is valid").take(wanted, rows)
     }
 }

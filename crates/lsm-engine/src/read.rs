@@ -5,7 +5,7 @@
 use crate::family::Family;
 use crate::scan::Source;
 use crate::store::Store;
-use crate::toll::LOOK;
+use crate::toll::{LOOK, Round};
 use crate::view::View;
 use crate::{Result, Slice, get};
 use lsm_core::SeqNo;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Where a read call reads.
 pub(crate) struct Reader<'a> {
     pub(crate) store: &'a Arc<Store>,
-    pub(crate) family: &'a Family,
+    pub(crate) family: &'a Arc<Family>,
     /// A snapshot's sequence number, or `None` for the present.
     pub(crate) seq: Option<SeqNo>,
 }
@@ -48,13 +48,13 @@ impl Reader<'_> {
     pub(crate) fn source(&self) -> Result<Source> {
         self.store.health.check_open()?;
         self.ask_for_compaction();
+        let round = Round::of(&self.family.toll);
         let view = self.family.view.load_full();
         let seq = self.seq.unwrap_or_else(|| self.store.publisher.visible());
         // As long as the memtable was not frozen before the number was read, the view holds all writes up to it.
         let is_whole = self.seq.is_some() || Arc::ptr_eq(&view.active, &self.family.view.load().active);
         let dead = is_whole.then(|| Arc::clone(&self.family.dead) as Arc<dyn DeadStretches>);
-        let toll = Arc::clone(&self.family.toll);
-        Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator(), dead, toll })
+        Ok(Source { view, seq, merge_operator: self.family.shared_merge_operator(), dead, round })
     }
 
     /// Pays for the tables of level 0 that `keys` gets look at.
@@ -128,7 +128,7 @@ macro_rules! read_calls {
 
             /// A cursor over all items, not valid until its first move.
             pub fn cursor(&self) -> crate::Cursor {
-                crate::Cursor::new(self.reader().source())
+                crate::Cursor::new(&self.reader())
             }
         }
     };

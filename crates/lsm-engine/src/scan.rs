@@ -2,10 +2,17 @@
 //!
 //! Both see one moment: they hold the view and the sequence number of their making, and with them every
 //! memtable and file that they may still read. They take no lock and stay readable when the store is closed.
+//!
+//! # Invariants
+//! K1. A cursor may go over to a newer view only while its moment is still the present. Tables hold nothing that is not visible
+//!     yet, so those of the newer view hold what is newest at that moment, and the same rows are found.
 
+use crate::family::Family;
 use crate::level::{RunCursor, RunTombstones};
+use crate::read::Reader;
 use crate::source_cursor::SourceCursor;
-use crate::toll::Toll;
+use crate::store::Store;
+use crate::toll::Round;
 use crate::view::{Level, View};
 use crate::{Error, Result, Slice};
 use lsm_core::dead::DeadStretches;
@@ -13,7 +20,7 @@ use lsm_core::merge::MergeCursor;
 use lsm_core::range_tombstone::TombstoneSource;
 use lsm_core::visible::{Visibility, VisibleCursor};
 use lsm_core::{MergeOperator, SeqNo};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 type Inner = VisibleCursor<MergeCursor<SourceCursor>, Vec<Box<dyn TombstoneSource>>>;
 
@@ -25,7 +32,8 @@ pub(crate) struct Source {
     pub(crate) merge_operator: Option<Arc<dyn MergeOperator>>,
     /// What is known to be dead, unless the view lacks writes that `seq` shows (W1).
     pub(crate) dead: Option<Arc<dyn DeadStretches>>,
-    pub(crate) toll: Arc<Toll>,
+    /// What to pay for tables of level 0 in.
+    pub(crate) round: Round,
 }
 
 impl Source {
@@ -40,8 +48,8 @@ impl Source {
                 tombstones.push(Box::new(memtable.tombstones()));
             }
         }
-        for (run, toll) in self.runs(from.as_deref(), to.as_deref()) {
-            cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(&run), toll))));
+        for (run, round) in self.runs(from.as_deref(), to.as_deref()) {
+            cursors.push(SourceCursor::Run(Box::new(RunCursor::new(Arc::clone(&run), round))));
             tombstones.push(Box::new(RunTombstones::new(run)));
         }
         let merge_operator = self.merge_operator.clone();
@@ -50,9 +58,9 @@ impl Source {
         VisibleCursor::new(MergeCursor::new(cursors), tombstones, visibility)
     }
 
-    /// Each table of level 0 alone, then each deeper level, as far as they meet the bounds; what to pay for the former.
-    fn runs(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<(Level, Option<&Arc<Toll>>)> {
-        let level0 = self.view.levels[0].iter().map(|handle| (Arc::from([Arc::clone(handle)]), Some(&self.toll)));
+    /// Each table of level 0 alone, then each deeper level, as far as they meet the bounds; the round to pay for the former in.
+    fn runs(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<(Level, Option<&Round>)> {
+        let level0 = self.view.levels[0].iter().map(|handle| (Arc::from([Arc::clone(handle)]), Some(&self.round)));
         let deeper =
             self.view.levels[1..].iter().filter(|level| !level.is_empty()).map(|level| (Arc::clone(level), None));
         let meets = |(run, _): &(Level, _)| {
@@ -194,8 +202,61 @@ impl std::iter::FusedIterator for Iter {}
 pub struct Cursor(CursorState);
 
 enum CursorState {
-    Reading(Box<Inner>),
+    Reading(Box<Walk>),
     Failed(Error),
+}
+
+struct Walk {
+    inner: Inner,
+    /// Unless the view has no tables of level 0, or is as old as the moment.
+    origin: Option<Origin>,
+}
+
+/// Where a cursor comes from. It keeps neither the store nor the family.
+struct Origin {
+    store: Weak<Store>,
+    family: Weak<Family>,
+    seq: SeqNo,
+    round: Round,
+}
+
+impl Origin {
+    /// Whether there is something to ask for, or to find.
+    #[inline]
+    fn is_due(&self) -> bool {
+        self.round.is_paid() || self.round.is_over()
+    }
+
+    /// A walk over what is there now, if it finds the same rows (K1).
+    fn renewed(&self) -> Option<Walk> {
+        let (store, family) = (self.store.upgrade()?, self.family.upgrade()?);
+        let reader = Reader { store: &store, family: &family, seq: None };
+        let source = reader.source().ok()?;
+        (source.seq == self.seq).then(|| Walk::new(&reader, source))
+    }
+}
+
+impl Walk {
+    fn new(reader: &Reader<'_>, source: Source) -> Walk {
+        let pays = !source.view.levels[0].is_empty();
+        let origin = pays.then(|| Origin {
+            store: Arc::downgrade(reader.store),
+            family: Arc::downgrade(reader.family),
+            seq: source.seq,
+            round: source.round.clone(),
+        });
+        Walk { inner: source.open(None, None), origin }
+    }
+
+    /// Before a seek: goes over to the tables that came in the place of level 0, if they did.
+    #[inline]
+    fn keep_up(&mut self) {
+        if let Some(origin) = self.origin.take_if(|origin| origin.is_due())
+            && let Some(renewed) = origin.renewed()
+        {
+            *self = renewed;
+        }
+    }
 }
 
 macro_rules! moves {
@@ -205,29 +266,31 @@ macro_rules! moves {
         /// # Errors
         /// Damage or I/O errors met on the way; the cursor is not valid then.
         pub fn $name(&mut self $(, $key: impl AsRef<[u8]>)?) -> Result<()> {
-            Ok(self.reading()?.$name($($key.as_ref())?)?)
+            let walk = self.reading()?;
+            walk.keep_up();
+            Ok(walk.inner.$name($($key.as_ref())?)?)
         }
     )*};
 }
 
 impl Cursor {
-    pub(crate) fn new(source: Result<Source>) -> Cursor {
-        Cursor(match source {
-            Ok(source) => CursorState::Reading(Box::new(source.open(None, None))),
+    pub(crate) fn new(reader: &Reader<'_>) -> Cursor {
+        Cursor(match reader.source() {
+            Ok(source) => CursorState::Reading(Box::new(Walk::new(reader, source))),
             Err(error) => CursorState::Failed(error),
         })
     }
 
-    fn reading(&mut self) -> Result<&mut Inner> {
+    fn reading(&mut self) -> Result<&mut Walk> {
         match &mut self.0 {
-            CursorState::Reading(inner) => Ok(inner),
+            CursorState::Reading(walk) => Ok(walk),
             CursorState::Failed(error) => Err(error.clone()),
         }
     }
 
     fn standing(&self) -> &Inner {
         match &self.0 {
-            CursorState::Reading(inner) => inner,
+            CursorState::Reading(walk) => &walk.inner,
             CursorState::Failed(_) => panic!("the cursor is not valid"),
         }
     }
@@ -249,7 +312,7 @@ impl Cursor {
     /// Damage or I/O errors met on the way; the cursor is not valid then.
     #[expect(clippy::should_implement_trait, reason = "a lending cursor has no Item that outlives the step")]
     pub fn next(&mut self) -> Result<()> {
-        let inner = self.reading()?;
+        let inner = &mut self.reading()?.inner;
         if inner.valid() { Ok(inner.next()?) } else { Ok(()) }
     }
 
@@ -258,13 +321,13 @@ impl Cursor {
     /// # Errors
     /// Damage or I/O errors met on the way; the cursor is not valid then.
     pub fn prev(&mut self) -> Result<()> {
-        let inner = self.reading()?;
+        let inner = &mut self.reading()?.inner;
         if inner.valid() { Ok(inner.prev()?) } else { Ok(()) }
     }
 
     /// Whether the cursor stands on a key: false at both ends, and before the first move.
     pub fn valid(&self) -> bool {
-        matches!(&self.0, CursorState::Reading(inner) if inner.valid())
+        matches!(&self.0, CursorState::Reading(walk) if walk.inner.valid())
     }
 
     /// The key it stands on.
