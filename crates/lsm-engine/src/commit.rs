@@ -239,6 +239,7 @@ impl Store {
             }
             Durability::Buffered | Durability::Synced => {
                 let position = writer.wal.append(batch.as_bytes())?;
+                writer.wal.chore().into_iter().for_each(|chore| self.background.executor.execute(chore));
                 let is_safe = durability == Durability::Buffered && writer.wal.is_delivered(position);
                 (!is_safe).then(|| (writer.wal.handle(), position))
             }

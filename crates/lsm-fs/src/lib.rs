@@ -57,4 +57,4 @@ pub use mem::{Crash, MemFs};
 pub use os::OsFs;
 pub use pages::Pages;
 pub use priority::stand_back;
-pub use segment::{Segment, SegmentAccess, SegmentHandle};
+pub use segment::{Chore, Segment, SegmentAccess, SegmentHandle};

@@ -3,7 +3,8 @@
 //! # Invariants
 //! M1. The mapping reaches from the start of the file to `room`, and every byte of it has an allocated
 //!     block: a store to it cannot meet a full disk, which the kernel would report with SIGBUS.
-//! M2. While the mapping exists the file is never cut by this process: it goes before the file shrinks.
+//! M2. Before this process cuts the file the segment gives the mapping up, so that nobody touches it any more. A chore may
+//!     still have it, but only asks the system for pages, which refuses those behind the file's end.
 //! M3. The file is the segment's own: created by it, or renamed to it with no second link, with no
 //!     reader before recovery, and other processes are kept off by the store's lock.
 
@@ -11,26 +12,33 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use lsm_sync::{AtomicBool, AtomicU64, Ordering};
-use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::latch::SharedSync;
 use crate::os;
 use crate::positioned::grow;
-use crate::segment::{Segment, SegmentAccess, SegmentHandle};
+use crate::segment::{Chore, Segment, SegmentAccess, SegmentHandle};
 
-/// Pages are asked for in runs of so many bytes: one by one, each costs the commit that comes to it first a fault.
-const READY_BYTES: u64 = 1 << 20;
+/// Pages are asked for in runs: one by one, each costs the commit that comes to it first a fault. A commit that comes to
+/// pages for which no chore was given out asks for so many bytes.
+const READY_BYTES: u64 = 64 << 10;
+/// Chores ask for so many, and are given out as soon as less is ahead: a thread that is woken may have to wait for a
+/// processor for some milliseconds.
+const AHEAD_BYTES: u64 = 1 << 20;
+
+const PAGE_BYTES: u64 = 4 << 10;
 
 /// The exclusive side.
 pub(crate) struct MappedSegment {
     /// `None` while the room is zero, since an empty mapping is an error, and after a cut.
-    map: Option<MmapMut>,
+    map: Option<Arc<MmapRaw>>,
     room: u64,
     reserved: usize,
-    /// Up to where pages were asked for.
+    /// Up to where pages were asked for, or a chore was given out that does.
     ready: u64,
     /// Up to where pages were let go of.
     gone: u64,
@@ -69,31 +77,20 @@ impl MappedSegment {
         Ok(())
     }
 
-    /// Asks for the pages from `start` on before they are written to. They count as changed from then on, and each sync
-    /// would write them: a log that is synced gets them one by one.
+    /// Asks for pages, of which the first are written to next. They count as changed from then on, and each sync would write
+    /// them: a log that is synced gets them one by one.
     #[cold]
-    fn make_ready(&mut self, start: u64, end: u64) {
-        self.let_go(start);
+    fn make_ready(&mut self, end: u64, ahead_bytes: u64) -> Option<Pages> {
         if self.shared.is_synced.load(Ordering::Relaxed) {
             self.ready = u64::MAX;
-            return;
+            return None;
         }
-        self.ready = (end + READY_BYTES).min(self.room);
-        if let Some(map) = &self.map {
-            // A system that cannot do it does without.
-            let _ = map.advise_range(Advice::PopulateWrite, start as usize, (self.ready - start) as usize);
-        }
-    }
-
-    /// Takes the pages up to `end`, which are full, out of this process: they stay in the system's cache, and count as
-    /// memory of the store no longer.
-    fn let_go(&mut self, end: u64) {
-        let Some(map) = self.map.as_ref().filter(|_| self.gone < end) else { return };
-        let (start, bytes) = (self.gone as usize, (end - self.gone) as usize);
-        // SAFETY: the mapping is one of a file and shared, so that whoever comes to such a page again finds in it what was
-        // stored there.
-        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
-        self.gone = end;
+        let map = Arc::clone(self.map.as_ref()?);
+        let written = self.len() / PAGE_BYTES * PAGE_BYTES;
+        let ready = self.ready.max(written)..end.saturating_add(ahead_bytes).min(self.room);
+        let gone = self.gone..written;
+        (self.ready, self.gone) = (ready.end, gone.end);
+        Some(Pages { map, ready, gone })
     }
 
     /// Unmaps, then cuts the file (M2).
@@ -112,14 +109,18 @@ impl Segment for MappedSegment {
         let start = self.len();
         let end = start + bytes as u64;
         self.make_room(end)?;
-        if end > self.ready {
-            self.make_ready(start, end);
+        if end > self.ready
+            && let Some(pages) = self.make_ready(end, READY_BYTES)
+        {
+            pages.ask_for();
         }
         self.reserved = bytes;
-        match &mut self.map {
-            Some(map) => Ok(&mut map[start as usize..start as usize + bytes]),
-            None => Ok(&mut []),
-        }
+        let Some(map) = &self.map else { return Ok(&mut []) };
+        assert!(end <= map.len() as u64, "M1: {end} of {} bytes", map.len());
+        let start = map.as_mut_ptr().wrapping_add(start as usize);
+        // SAFETY: the mapping has these bytes (M1) and nobody cuts the file while the segment has it (M2, M3); what lies
+        // behind `len` is the segment's alone, of which the slice borrows all.
+        Ok(unsafe { std::slice::from_raw_parts_mut(start, bytes) })
     }
 
     fn commit(&mut self, bytes: usize) {
@@ -127,6 +128,15 @@ impl Segment for MappedSegment {
         self.reserved = 0;
         // The only one that writes it.
         self.shared.committed.store(self.len() + bytes as u64, Ordering::Release);
+    }
+
+    #[inline]
+    fn chore(&mut self) -> Option<Chore> {
+        if self.ready >= self.room || self.len() + AHEAD_BYTES <= self.ready {
+            return None;
+        }
+        let pages = self.make_ready(self.ready, AHEAD_BYTES)?;
+        Some(Box::new(move || pages.ask_for()))
     }
 
     fn len(&self) -> u64 {
@@ -172,13 +182,38 @@ impl SegmentHandle for Shared {
     }
 }
 
-fn map(file: &File, room: u64) -> io::Result<Option<MmapMut>> {
+/// Pages of a mapping that are written to soon, and pages that are full.
+struct Pages {
+    map: Arc<MmapRaw>,
+    ready: Range<u64>,
+    gone: Range<u64>,
+}
+
+impl Pages {
+    /// Asks for the former, and takes the latter out of this process: they stay in the system's cache, and count as memory of
+    /// the store no longer. A system that cannot do it does without.
+    fn ask_for(self) {
+        let Pages { map, mut ready, gone } = self;
+        // SAFETY: the mapping is one of a file and shared, so that whoever comes to such a page again finds in it what was
+        // stored there.
+        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, gone.start as usize, bytes(&gone)) };
+        while !ready.is_empty() {
+            // The system keeps others from mapping anything meanwhile: a thread that stands back shall not be long at it.
+            let part = ready.start..ready.end.min(ready.start + READY_BYTES);
+            let _ = map.advise_range(Advice::PopulateWrite, part.start as usize, bytes(&part));
+            ready.start = part.end;
+        }
+    }
+}
+
+fn bytes(range: &Range<u64>) -> usize {
+    (range.end - range.start) as usize
+}
+
+fn map(file: &File, room: u64) -> io::Result<Option<Arc<MmapRaw>>> {
     if room == 0 {
         return Ok(None);
     }
     let room = usize::try_from(room).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-    // SAFETY: nobody else changes or cuts the file while it is mapped (M2, M3), the mapping lies within
-    // it (M1), and its one owner hands out `&mut` to disjoint parts of it one at a time.
-    let map = unsafe { MmapOptions::new().len(room).map_mut(file) }?;
-    Ok(Some(map))
+    Ok(Some(Arc::new(MmapOptions::new().len(room).map_raw(file)?)))
 }

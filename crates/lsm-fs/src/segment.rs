@@ -33,6 +33,9 @@ pub enum SegmentAccess {
     Positioned,
 }
 
+/// Work that any thread may do.
+pub type Chore = Box<dyn FnOnce() + Send>;
+
 /// The exclusive side of a log file: reserve, fill, commit.
 ///
 /// ```
@@ -64,6 +67,12 @@ pub trait Segment: Send {
     /// # Panics
     /// When fewer bytes were reserved.
     fn commit(&mut self, bytes: usize);
+
+    /// Work that a reservation will have to do unless another thread does it before; mostly there is none. It is given out
+    /// once, and nothing but time is lost if nobody does it.
+    fn chore(&mut self) -> Option<Chore> {
+        None
+    }
 
     /// Committed bytes.
     fn len(&self) -> u64;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use lsm_core::batch::HEADER_BYTES;
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error, Result, SeqNo, WriteBatch};
-use lsm_fs::{Fs, Segment, SegmentAccess};
+use lsm_fs::{Chore, Fs, Segment, SegmentAccess};
 
 use crate::facts::{Facts, Predecessor, Watermark};
 use crate::format::Framing;
@@ -163,6 +163,11 @@ impl Wal {
             self.watermark = synced;
         }
         Ok(Position(self.segment.len()))
+    }
+
+    /// Work that a later append will have to do unless another thread does it before: see [`Segment::chore`].
+    pub fn chore(&mut self) -> Option<Chore> {
+        self.segment.chore()
     }
 
     /// The number in the file's name and in every header.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lsm_fs::{Fs, MemFs, OsFs, Segment, SegmentAccess};
+use lsm_fs::{Chore, Fs, MemFs, OsFs, Segment, SegmentAccess};
 
 const ACCESSES: [SegmentAccess; 2] = [SegmentAccess::Mapped, SegmentAccess::Positioned];
 
@@ -97,6 +97,49 @@ fn a_long_segment_keeps_its_bytes_but_not_in_this_process() {
         }
         segment.finish().unwrap();
         assert!(contents(&*fs, &path) == records.concat());
+    });
+}
+
+/// Chores are done on another thread while the segment is written, late, or never.
+#[test]
+fn chores_change_nothing_but_the_time_it_takes() {
+    check(|fs, root, access| {
+        let path = root.join("log");
+        let mut segment = fs.create_segment(&path, 4 << 20, access).unwrap();
+        let records: Vec<Vec<u8>> = (0..250_u8).map(|number| vec![number; 40_001]).collect();
+        let (sender, receiver) = std::sync::mpsc::channel::<Chore>();
+        let mut late = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(move || receiver.into_iter().for_each(|chore| chore()));
+            for (number, record) in records.iter().enumerate() {
+                append(&mut *segment, record);
+                match segment.chore() {
+                    Some(chore) if number % 3 == 0 => late.push(chore),
+                    Some(chore) if number % 3 == 1 => sender.send(chore).unwrap(),
+                    _ => {}
+                }
+            }
+            drop(sender);
+        });
+        let is_mapped = access == SegmentAccess::Mapped && root != Path::new("/");
+        assert_eq!(late.is_empty(), !is_mapped, "one for each MiB that is mapped, of which a third is late");
+        segment.cut(segment.len() - 1).unwrap();
+        late.drain(..).for_each(|chore| chore());
+        segment.finish().unwrap();
+        assert_eq!(segment.len(), 250 * 40_001 - 1);
+        assert!(contents(&*fs, &path) == records.concat()[..250 * 40_001 - 1]);
+    });
+}
+
+#[test]
+fn a_log_that_is_synced_has_no_chores() {
+    check(|fs, root, access| {
+        let mut segment = fs.create_segment(&root.join("log"), 4 << 20, access).unwrap();
+        segment.handle().sync().unwrap();
+        for _ in 0..30 {
+            append(&mut *segment, &[1; 100_000]);
+            assert!(segment.chore().is_none());
+        }
     });
 }
 
