@@ -8,12 +8,9 @@ use lsm_core::{Error, Result};
 use lsm_fs::{FileWriter, Fs};
 use lsm_manifest::{FileNumbers, TableMeta};
 use lsm_sstable::{BuilderOptions, Table};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Bytes handed to the operating system at once: fresh pages are cheaper in large runs.
-const WRITE_BYTES: usize = 256 << 10;
 
 /// Oldest and newest format of tables that this store writes.
 const FORMAT_VERSIONS: std::ops::RangeInclusive<u32> = 5..=6;
@@ -31,7 +28,7 @@ impl TableSink for TableFiles {
         let number = self.numbers.allocate();
         let path = FileKind::Table(number).path(&self.directory);
         let file = self.fs.create(&path).map_err(|error| Error::io("create", &path, error))?;
-        let writer = TableFile { out: BufWriter::with_capacity(WRITE_BYTES, file), path };
+        let writer = TableFile { file, path };
         let options = BuilderOptions { file_number: number.0, ..self.options.clone() };
         Ok(NewTable { number, writer: Box::new(writer), options })
     }
@@ -41,25 +38,25 @@ impl TableSink for TableFiles {
     }
 }
 
+/// Takes what a table's builder hands over, which are large runs.
 struct TableFile {
-    out: BufWriter<Box<dyn FileWriter>>,
+    file: Box<dyn FileWriter>,
     path: PathBuf,
 }
 
 impl Write for TableFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.file.flush()
     }
 }
 
 impl TableWriter for TableFile {
     fn sync(&mut self) -> Result<()> {
-        let written = self.out.flush().map_err(|error| Error::io("write", &self.path, error));
-        written.and_then(|()| self.out.get_mut().sync().map_err(|error| Error::io("sync", &self.path, error)))
+        self.file.sync().map_err(|error| Error::io("sync", &self.path, error))
     }
 }
 
