@@ -27,6 +27,10 @@ use tokio::runtime::Runtime;
 /// Pauses before a job that met an I/O error is tried again; after the last one the failure is latched.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
+/// While memtables wait for their flush, level 0 may have so many times the tables at which it is taken down otherwise. Writers
+/// wait for flushes, so those get the processors first; and one compaction does then what two would have done.
+const BUSY_TRIGGERS: usize = 2;
+
 pub(crate) struct Background {
     pub(crate) executor: Arc<dyn Executor>,
     /// The store's own runtime, unless the user gave one.
@@ -209,8 +213,11 @@ impl Store {
 
     /// What is due in `family`, as far as it fits on the disk if an earlier compaction filled that.
     fn pick(&self, state: &mut State, family: &Family, oldest_snapshot: Option<SeqNo>) -> Option<Plan> {
-        let options = self.leveled_options();
-        let version = Arc::clone(&family.view.load().version);
+        let (mut options, view) = (self.leveled_options(), family.view.load_full());
+        let version = Arc::clone(&view.version);
+        if !view.frozen.is_empty() {
+            options.level0_trigger *= BUSY_TRIGGERS;
+        }
         let in_flight = state.in_flight.entry(family.id).or_default();
         let for_readers = || family.toll.is_asked().then(|| pick_level0(&version, in_flight, &options)).flatten();
         let plan = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot).or_else(for_readers)?;
@@ -403,5 +410,30 @@ impl Drop for ManualReservation {
     fn drop(&mut self) {
         self.store.background.state.lock().release(self.family, self.reservation, self.needed_bytes);
         self.store.background.changed.notify_all();
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::Options;
+    use lsm_compaction::StepExecutor;
+    use lsm_fs::MemFs;
+
+    #[test]
+    fn level_0_goes_down_later_while_memtables_wait() {
+        let executor = Arc::<StepExecutor>::default();
+        let options = Options::new().fs(Arc::new(MemFs::new())).executor(Arc::clone(&executor) as _);
+        let db = options.level0_file_num_compaction_trigger(2).open("/store").unwrap();
+        let family = db.store().family(ColumnFamilyId::DEFAULT).unwrap();
+        let is_due = || db.store().pick(&mut State::default(), &family, None).is_some();
+        for tables in 1..6_u8 {
+            db.put("key", [tables]).unwrap();
+            db.store().rotate_all().unwrap().unwrap();
+            assert_eq!(is_due(), tables > 2 * BUSY_TRIGGERS as u8, "a memtable beside {} tables", tables - 1);
+            db.store().flush_family(&family).unwrap();
+            assert_eq!(is_due(), tables >= 2, "{tables} tables");
+        }
+        while executor.step() {}
     }
 }

@@ -62,7 +62,7 @@ impl Db {
         Ok(Db { handle: Arc::new(Handle { store }), default_family })
     }
 
-    fn store(&self) -> &Arc<Store> {
+    pub(crate) fn store(&self) -> &Arc<Store> {
         &self.handle.store
     }
 

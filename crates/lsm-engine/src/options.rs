@@ -267,7 +267,7 @@ impl Options {
         bloom_bits_per_key: f64 => bloom_bits_per_key = bloom_bits_per_key;
         /// Format of new tables: 6, or 5 for RocksDB from 6.6 on (default: 6, or what the directory has).
         format_version: u32 => format_version = Some(format_version);
-        /// Tables on level 0 at which compaction begins (default: 4).
+        /// Tables on level 0 at which compaction begins (default: 4); twice as many while memtables wait for their flush.
         level0_file_num_compaction_trigger: usize => level0_file_num_compaction_trigger = level0_file_num_compaction_trigger;
         /// Bytes of the first level below level 0 (default: four write buffers).
         max_bytes_for_level_base: u64 => max_bytes_for_level_base = Some(max_bytes_for_level_base);
