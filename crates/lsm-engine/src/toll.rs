@@ -7,7 +7,7 @@
 //! "Competitive Snoopy Caching", Algorithmica 3, 1988).
 //!
 //! Both are counted in bytes that a compaction gets through in the time that a read loses, 4 ns each. What reads lose was
-//! measured with tables of a tenth of all rows: docs/performance.md.
+//! measured with tables of a tenth of all rows: docs/adr/0013-readers-pay-for-level-0.md.
 //!
 //! # Invariants
 //! L1. What a read pays depends on its moves alone, never on a clock: the same calls ask for the same compactions.

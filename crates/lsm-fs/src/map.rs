@@ -119,7 +119,7 @@ impl Segment for MappedSegment {
         assert!(end <= map.len() as u64, "M1: {end} of {} bytes", map.len());
         let start = map.as_mut_ptr().wrapping_add(start as usize);
         // SAFETY: the mapping has these bytes (M1) and nobody cuts the file while the segment has it (M2, M3); what lies
-        // behind `len` is the segment's alone, of which the slice borrows all.
+        // behind `len` nobody else touches, and the slice borrows the segment as a whole.
         Ok(unsafe { std::slice::from_raw_parts_mut(start, bytes) })
     }
 
