@@ -120,8 +120,8 @@ fn compaction(c: &mut Criterion) {
         let tables = tables(user_key, compression, None);
         let row_bytes = user_key(0).len() + VALUE_BYTES;
         group.throughput(Throughput::Bytes(TABLES * ENTRIES_PER_TABLE * row_bytes as u64)).sample_size(20);
-        // As a compaction reads: past the cache, much at a time.
-        let options = ReadOptions { fill_cache: false, readahead: 256 << 10 };
+        // As a compaction reads: past the cache, and as much at a time.
+        let options = ReadOptions { fill_cache: false, readahead: 64 << 10 };
         group.bench_function(name, |b| {
             b.iter(|| {
                 let cursors = tables.iter().map(|table| table.cursor_with(options)).collect();

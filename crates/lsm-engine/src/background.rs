@@ -213,20 +213,20 @@ impl Store {
 
     /// What is due in `family`, as far as it fits on the disk if an earlier compaction filled that.
     fn pick(&self, state: &mut State, family: &Family, oldest_snapshot: Option<SeqNo>) -> Option<Plan> {
-        let (mut options, view) = (self.leveled_options(), family.view.load_full());
-        let version = Arc::clone(&view.version);
+        let (mut options, view) = (self.leveled_options(), family.view.load());
+        let version = &view.version;
         if !view.frozen.is_empty() {
             options.level0_trigger *= BUSY_TRIGGERS;
         }
         let in_flight = state.in_flight.entry(family.id).or_default();
-        let for_readers = || family.toll.is_asked().then(|| pick_level0(&version, in_flight, &options)).flatten();
-        let plan = lsm_compaction::pick(&version, in_flight, &options, oldest_snapshot).or_else(for_readers)?;
+        let for_readers = || family.toll.is_asked().then(|| pick_level0(version, in_flight, &options)).flatten();
+        let plan = lsm_compaction::pick(version, in_flight, &options, oldest_snapshot).or_else(for_readers)?;
         let Some(shortage) = &state.shortage else { return Some(plan) };
         let room = shortage.room(self.free_bytes(), state.compacting_bytes, self.options.clock.monotonic())?;
         if needed_bytes(&plan) <= room {
             return Some(plan);
         }
-        lsm_compaction::pick_within_level0(&version, in_flight, &options, room)
+        lsm_compaction::pick_within_level0(version, in_flight, &options, room)
     }
 
     /// What the file system has left; all, if it does not say.

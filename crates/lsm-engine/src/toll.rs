@@ -120,7 +120,7 @@ impl Round {
     }
 }
 
-/// What a walk through one table owes; paid before a seek and at the end (L3).
+/// What a walk through one table owes; paid at each seek and at the end (L3).
 pub(crate) struct Fare {
     round: Round,
     bytes: u64,

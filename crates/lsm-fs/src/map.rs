@@ -40,7 +40,7 @@ pub(crate) struct MappedSegment {
     reserved: usize,
     /// Up to where pages were asked for, or a chore was given out that does.
     ready: u64,
-    /// Up to where pages were let go of.
+    /// Up to where pages were let go of, or a chore was given out that does.
     gone: u64,
     shared: Arc<Shared>,
 }
