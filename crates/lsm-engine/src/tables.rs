@@ -71,7 +71,7 @@ impl Tables {
         let shared = Shared {
             fs,
             directory: directory.to_owned(),
-            blocks: BlockCache::telling_of_crowds(budget_bytes, |address| lsm_fs::gather(address).is_ok()),
+            blocks: BlockCache::new(budget_bytes),
             budget_bytes,
             keeps_open,
             resident_bytes: AtomicUsize::new(0),

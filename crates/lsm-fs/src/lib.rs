@@ -13,7 +13,7 @@
 //! | `positioned`, `map` | the two ways to write a segment; `map` is unsafe |
 //! | `os` | the real file system |
 //! | [`mem`] | the one in memory, with `crash()` |
-//! | `pages`, `large_page` | memory in large pages: from the start, or gathered there later |
+//! | `pages` | memory in large pages |
 //! | [`clock`] | time |
 //!
 //! ```
@@ -38,7 +38,6 @@
 
 pub mod clock;
 pub mod fs;
-mod large_page;
 mod latch;
 mod latched;
 mod map;
@@ -51,7 +50,6 @@ pub mod segment;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use fs::{FileType, FileWriter, Fs, Lock, Metadata};
-pub use large_page::gather;
 pub use latched::LatchedFs;
 pub use mem::{Crash, MemFs};
 pub use os::OsFs;

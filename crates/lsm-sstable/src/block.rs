@@ -86,11 +86,6 @@ impl Block {
         self.data.capacity() + size_of::<Vec<u8>>() + size_of::<Block>()
     }
 
-    /// Where in memory its bytes begin.
-    pub(crate) fn address(&self) -> usize {
-        self.address
-    }
-
     /// The buffer behind the block, for values that outlive a cursor.
     #[inline]
     pub(crate) fn data(&self) -> &Arc<Vec<u8>> {

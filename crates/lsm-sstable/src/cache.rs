@@ -21,7 +21,6 @@ use arc_swap::{ArcSwapOption, Guard};
 use lsm_sync::{AtomicU8, AtomicUsize, Mutex, Ordering, Tally};
 
 use crate::block::Block;
-use crate::crowd::Crowds;
 use crate::directory::Directory;
 
 /// Bytes of memory for data blocks, shared by all tables that are opened with it.
@@ -39,30 +38,17 @@ pub struct BlockCache {
     hits: Tally,
     misses: Tally,
     hand: Mutex<Hand>,
-    crowds: Option<Crowds>,
 }
 
 impl BlockCache {
     /// A cache for `capacity` bytes.
     pub fn new(capacity: usize) -> Arc<BlockCache> {
-        BlockCache::with(capacity, None)
-    }
-
-    /// A cache that tells of an address in each 2 MiB of memory in which blocks lie close together: reads are faster once
-    /// such memory is in a page of its own. `tell` says whether it could be put there; if it never can, it is not told
-    /// any more. It is called by whoever puts a block in, and not under a lock.
-    pub fn telling_of_crowds(capacity: usize, tell: impl Fn(usize) -> bool + Send + Sync + 'static) -> Arc<BlockCache> {
-        BlockCache::with(capacity, Some(Crowds::new(Box::new(tell))))
-    }
-
-    fn with(capacity: usize, crowds: Option<Crowds>) -> Arc<BlockCache> {
         Arc::new(BlockCache {
             capacity: AtomicUsize::new(capacity),
             used: AtomicUsize::new(0),
             hits: Tally::default(),
             misses: Tally::default(),
             hand: Mutex::new(Hand::default()),
-            crowds,
         })
     }
 
@@ -250,9 +236,6 @@ impl Slots {
     pub(crate) fn insert(&self, number: usize, block: &Block, guide: Guide) {
         let cached = CachedBlock { block: block.clone(), guide };
         if cached.bytes() <= self.cache.capacity() {
-            if let Some(crowds) = &self.cache.crowds {
-                crowds.add(block.address(), cached.bytes());
-            }
             self.put(&self.slots[number], Some(Arc::new(cached)));
             self.cache.fit();
         }

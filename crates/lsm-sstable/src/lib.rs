@@ -39,7 +39,7 @@
 //! | `handle`, `checksum`, `footer` | where blocks lie and how they are checked |
 //! | `compression` | codecs |
 //! | `block`, `block_builder`, `block_search`, `block_cursor` | sorted entries in one block |
-//! | `directory`, `cache`, `crowd` | blocks that stay in memory |
+//! | `directory`, `cache` | blocks that stay in memory |
 //! | `index`, `index_builder` | from a key to its block |
 //! | `xxph3`, `bloom`, `filter` | which keys are surely not there |
 //! | `properties` | what a table says about itself |
@@ -61,7 +61,6 @@ mod builder;
 mod cache;
 mod checksum;
 mod compression;
-mod crowd;
 mod directory;
 mod filter;
 mod footer;
