@@ -36,10 +36,14 @@ impl Store {
     /// Carries out `plan`, which is reserved.
     pub(crate) fn compact(self: &Arc<Self>, family: &Arc<Family>, plan: &Plan) -> Result<()> {
         let begun = self.options.clock.monotonic();
-        let (edit, read_bytes, written_bytes) = if plan.trivial_move {
-            (plan.move_edit(), 0, 0)
+        let (edit, read_bytes, written_bytes, _open) = if plan.trivial_move {
+            (plan.move_edit(), 0, 0, Vec::new())
         } else {
-            let sink = Arc::new(self.table_files(family, plan.is_bottommost())?);
+            let mut sink = self.table_files(family, plan.is_bottommost())?;
+            if self.tables.will_read_compacted(plan) {
+                sink = sink.keeping_blocks(self.tables.cache());
+            }
+            let sink = Arc::new(sink);
             let store = Arc::clone(self);
             let context = JobContext {
                 source: Arc::new(LiveTables(Arc::clone(self))),
@@ -51,8 +55,9 @@ impl Store {
                 throttle: Some(Arc::new(move |bytes| store.rate.pass(bytes))),
             };
             let output = lsm_compaction::run(plan, &context, &*self.background.executor)?;
+            let open = sink.open_warm(&self.tables, output.tables.iter().map(|table| &table.meta));
             self.sync_directory()?;
-            (plan.edit(&output), output.read_bytes, output.written_bytes)
+            (plan.edit(&output), output.read_bytes, output.written_bytes, open)
         };
         let made: Vec<_> = edit.added.iter().map(|(_, table)| Arc::clone(table)).collect();
         let installed = self.install(family, lsm_manifest::VersionEdit { family: family.id, ..edit }, 0);

@@ -7,6 +7,7 @@
 //!     one family's newer writes and lose another's older ones.
 
 use crate::family::Family;
+use crate::output::TableFiles;
 use crate::store::Store;
 use crate::view::Frozen;
 use crate::{Error, Result};
@@ -61,9 +62,15 @@ impl Store {
             if !self.publisher.wait_for(frozen.last_seq) {
                 return Err(self.halted());
             }
-            let written = self.write_memtable(family, &frozen.memtable, view.version.epoch_max().saturating_add(1))?;
+            let mut sink = self.table_files(family, false)?;
+            if self.tables.will_read_flushed(&view) {
+                sink = sink.keeping_blocks(self.tables.cache());
+            }
+            let epoch = view.version.epoch_max().saturating_add(1);
+            let written = self.write_memtable(family, &frozen.memtable, epoch, &sink)?;
             let bytes = written.bytes();
             let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
+            let _open = sink.open_warm(&self.tables, tables.iter());
             if let Err(error) = self.install_flush(family, frozen, &tables) {
                 // Unless it is open what is on disk, the next try writes tables of its own.
                 if self.health.failure().is_none() {
@@ -80,8 +87,13 @@ impl Store {
     }
 
     /// Writes a memtable that takes no more writes to tables, which are synced but in no version yet (U2).
-    pub(crate) fn write_memtable(&self, family: &Family, memtable: &Arc<Memtable>, epoch: u64) -> Result<Written> {
-        let sink = self.table_files(family, false)?;
+    pub(crate) fn write_memtable(
+        &self,
+        family: &Family,
+        memtable: &Arc<Memtable>,
+        epoch: u64,
+        sink: &TableFiles,
+    ) -> Result<Written> {
         let snapshots = self.snapshots.seqs();
         let throttle = |bytes| self.rate.pass(bytes);
         let context = WriteContext {
@@ -96,7 +108,7 @@ impl Store {
             cancelled: &self.never,
             throttle: Some(&throttle),
         };
-        let written = write_tables(&mut memtable.cursor(), &memtable.tombstones(), &context, &sink)?;
+        let written = write_tables(&mut memtable.cursor(), &memtable.tombstones(), &context, sink)?;
         self.sync_directory()?;
         Ok(written)
     }

@@ -74,6 +74,7 @@ mod tables;
 mod toll;
 mod verify;
 mod view;
+mod warm;
 mod write;
 
 pub use batch::WriteBatch;

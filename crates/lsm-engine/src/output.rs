@@ -1,13 +1,14 @@
 //! The files that flush and compaction write.
 
 use crate::store::Store;
+use crate::sync::Mutex;
 use crate::tables::Tables;
 use lsm_compaction::{NewTable, TableSink, TableSource, TableWriter};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error, Result};
 use lsm_fs::{FileWriter, Fs};
 use lsm_manifest::{FileNumbers, TableMeta};
-use lsm_sstable::{BuilderOptions, Table};
+use lsm_sstable::{BlockCache, BuilderOptions, FreshBlocks, Table};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,23 @@ pub(crate) struct TableFiles {
     directory: PathBuf,
     numbers: Arc<FileNumbers>,
     options: BuilderOptions,
+    /// The cache in which blocks of the new tables are to be, if readers will have use of them.
+    warm: Option<Arc<BlockCache>>,
+    fresh: Mutex<Vec<(FileNumber, Arc<FreshBlocks>)>>,
+}
+
+impl TableFiles {
+    /// As these, but blocks of the new tables are kept for `cache`.
+    pub(crate) fn keeping_blocks(self, cache: Arc<BlockCache>) -> TableFiles {
+        TableFiles { warm: Some(cache), ..self }
+    }
+
+    /// The blocks that were kept of table `number`.
+    pub(crate) fn take_fresh(&self, number: FileNumber) -> Option<Arc<FreshBlocks>> {
+        let mut fresh = self.fresh.lock();
+        let at = fresh.iter().position(|(of, _)| *of == number)?;
+        Some(fresh.swap_remove(at).1)
+    }
 }
 
 impl TableSink for TableFiles {
@@ -29,7 +47,9 @@ impl TableSink for TableFiles {
         let path = FileKind::Table(number).path(&self.directory);
         let file = self.fs.create(&path).map_err(|error| Error::io("create", &path, error))?;
         let writer = TableFile { file, path };
-        let options = BuilderOptions { file_number: number.0, ..self.options.clone() };
+        let fresh = self.warm.as_ref().map(BlockCache::fresh);
+        self.fresh.lock().extend(fresh.iter().map(|fresh| (number, Arc::clone(fresh))));
+        let options = BuilderOptions { file_number: number.0, fresh, ..self.options.clone() };
         Ok(NewTable { number, writer: Box::new(writer), options })
     }
 
@@ -92,6 +112,8 @@ impl Store {
             directory: self.directory.clone(),
             numbers: self.background.shared_numbers(),
             options: builder,
+            warm: None,
+            fresh: Mutex::default(),
         })
     }
 

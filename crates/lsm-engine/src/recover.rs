@@ -109,7 +109,8 @@ impl Recovery {
         let tables = self.tables.entry(family.id).or_default();
         for frozen in view.frozen.iter().rev() {
             let epoch = view.version.epoch_max().saturating_add(1 + tables.len() as u64);
-            let written = store.write_memtable(family, &frozen.memtable, epoch)?;
+            let sink = store.table_files(family, false)?;
+            let written = store.write_memtable(family, &frozen.memtable, epoch, &sink)?;
             tables.extend(written.tables.into_iter().map(|table| table.meta));
         }
         family.update(|view| crate::view::View { frozen: Vec::new(), ..view.clone() });

@@ -20,7 +20,7 @@ use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error, ReadAt, Result};
 use lsm_fs::Fs;
 use lsm_manifest::{TableMeta, TableStats, Version};
-use lsm_sstable::{BlockCache, Table, TableOptions};
+use lsm_sstable::{BlockCache, FreshBlocks, Table, TableOptions};
 use std::collections::HashMap;
 use std::io;
 use std::ops::Deref;
@@ -125,6 +125,10 @@ impl Tables {
         self.shared.let_go.store(true, Ordering::Release);
     }
 
+    pub(crate) fn cache(&self) -> Arc<BlockCache> {
+        Arc::clone(&self.shared.blocks)
+    }
+
     pub(crate) fn cache_used_bytes(&self) -> u64 {
         self.shared.blocks.used_bytes() as u64
     }
@@ -154,7 +158,7 @@ impl TableHandle {
     pub(crate) fn table(&self) -> Result<OpenTable> {
         let table = self.table.load();
         if table.is_none() {
-            return self.open().map(|table| OpenTable(Guard::from_inner(Some(table))));
+            return self.open(None).map(|table| OpenTable(Guard::from_inner(Some(table))));
         }
         // Looked at first, so that readers do not fight over the line for nothing.
         if !self.used.load(Ordering::Relaxed) {
@@ -163,8 +167,9 @@ impl TableHandle {
         Ok(OpenTable(table))
     }
 
+    /// Opens the table, with the blocks that its builder has left if there are any.
     #[cold]
-    fn open(&self) -> Result<Arc<Table>> {
+    pub(crate) fn open(&self, fresh: Option<Arc<FreshBlocks>>) -> Result<Arc<Table>> {
         let _one_at_a_time = self.opening.lock();
         if let Some(table) = self.table.load_full() {
             return Ok(table);
@@ -181,6 +186,7 @@ impl TableHandle {
             cache: Some(Arc::clone(&self.shared.blocks)),
             global_seq: Some(self.meta.largest_seq),
             tail_bytes: Some(self.meta.tail_bytes).filter(|&bytes| bytes > 0),
+            fresh,
         };
         let table = Arc::new(Table::open(source, options)?);
         let properties = table.properties();
@@ -199,6 +205,14 @@ impl TableHandle {
         self.shared.grow(table.memory_bytes());
         self.table.store(Some(Arc::clone(&table)));
         Ok(table)
+    }
+
+    /// About how much of the file has been read by way of blocks that are in the cache.
+    pub(crate) fn bytes_read_lately(&self) -> u64 {
+        self.table
+            .load()
+            .as_ref()
+            .map_or(0, |table| self.meta.bytes * table.blocks_read_lately() / table.blocks().max(1))
     }
 
     /// First user key of the table's range.

@@ -12,6 +12,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lsm_core::key::{
     InternalKey, Kind, ParsedKey, TRAILER_BYTES, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX, common_prefix, trailer, user_key,
@@ -24,6 +25,7 @@ use crate::bloom;
 use crate::checksum::{BlockChecksum, ChecksumKind};
 use crate::compression::{Compression, Compressor, STORED};
 use crate::footer::{CONTEXT_FROM, FOOTER_BYTES, Footer};
+use crate::fresh::FreshBlocks;
 use crate::handle::BlockHandle;
 use crate::index_builder::IndexBuilder;
 use crate::output::Output;
@@ -74,6 +76,8 @@ pub struct BuilderOptions {
     pub merge_operator: Option<String>,
     /// The file's path, for errors.
     pub file: PathBuf,
+    /// Where to leave copies of the data blocks for whoever opens the table.
+    pub fresh: Option<Arc<FreshBlocks>>,
 }
 
 impl Default for BuilderOptions {
@@ -96,6 +100,7 @@ impl Default for BuilderOptions {
             session_id: String::new(),
             merge_operator: None,
             file: PathBuf::new(),
+            fresh: None,
         }
     }
 }
@@ -242,7 +247,11 @@ impl<W: Write> TableBuilder<W> {
     /// Writes the current data block.
     fn cut_block(&mut self) -> Result<()> {
         let compressor = compressor_of(&mut self.compressor, &self.options)?;
-        let (stored, kind) = compressor.compress(self.data.finish());
+        let payload = self.data.finish();
+        if let Some(fresh) = &self.options.fresh {
+            fresh.leave(payload);
+        }
+        let (stored, kind) = compressor.compress(payload);
         self.pending = Some(self.output.write_block(stored, kind)?);
         self.data.clear();
         Ok(())

@@ -6,12 +6,14 @@
 //! hand last came by is spared once, the others leave until the rest fits.
 //!
 //! # Invariants
-//! C1. While nobody inserts, `used` is the sum of the bytes of all blocks in slots: whoever puts a block in adds them
-//!     before, and whoever takes it out, which the swap lets only one do, subtracts them after.
+//! C1. While nobody inserts, `used` is the sum of the bytes of all blocks in slots, and of fresh ones (F1 in `fresh.rs`):
+//!     whoever puts a block in adds them before, and whoever takes it out, which the swap lets only one do, subtracts
+//!     them after.
 //! C2. Blocks take no more than the budget, apart from one for each thread that is just inserting one.
 //! C3. Readers take no lock, and write nothing that others read, apart from marking a block the first time after the
 //!     hand came by.
-//! C4. Only blocks that passed their checksum and the check of their layout are in a slot.
+//! C4. Only blocks that passed their checksum and the check of their layout are in a slot, or that were there when they
+//!     were written.
 //! C5. Once whoever put a block in has returned, its slot does not count as empty: from a slot that does, nothing is
 //!     taken out, which spares the hand and the end of a table most of their swaps, the dearest thing they do.
 
@@ -76,6 +78,16 @@ impl BlockCache {
     /// About how often a block was not there.
     pub fn misses(&self) -> u64 {
         self.misses.sum()
+    }
+
+    /// Counts `bytes` of blocks that are on their way here, and in no slot yet.
+    pub(crate) fn count(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`BlockCache::count`] has counted.
+    pub(crate) fn discount(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Takes out blocks until the rest fits (C2). Who finds another thread at it leaves it to that one, which looks again
@@ -187,7 +199,7 @@ impl Guide {
 }
 
 impl CachedBlock {
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let guide = match &self.guide {
             Guide::NotYet | Guide::Restarts => 0,
             Guide::Directory(directory) => directory.memory_bytes(),
@@ -224,17 +236,23 @@ impl Slots {
         found
     }
 
-    /// Shows data block `number` without counting it as read, if it is here.
-    pub(crate) fn peek(&self, number: usize, see: impl FnOnce(&CachedBlock)) {
-        let found = self.slots.get(number).map(|slot| slot.block.load());
-        if let Some(cached) = found.as_ref().and_then(|found| found.as_ref()) {
-            see(cached);
-        }
+    /// How many blocks were read since the hand last came by.
+    pub(crate) fn read_lately(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.state.load(Ordering::Relaxed) == READ).count()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Data block `number` without counting it as read, if it is here.
+    pub(crate) fn peek(&self, number: usize) -> Guard<Option<Arc<CachedBlock>>> {
+        self.slots[number].block.load()
     }
 
     /// Keeps data block `number`, unless it is larger than the cache (C4).
-    pub(crate) fn insert(&self, number: usize, block: &Block, guide: Guide) {
-        let cached = CachedBlock { block: block.clone(), guide };
+    pub(crate) fn insert(&self, number: usize, block: Block, guide: Guide) {
+        let cached = CachedBlock { block, guide };
         if cached.bytes() <= self.cache.capacity() {
             self.put(&self.slots[number], Some(Arc::new(cached)));
             self.cache.fit();
@@ -307,7 +325,7 @@ mod tests {
                     1 => cache.set_capacity(usize::from(size)),
                     _ => {
                         let slots = table.get_or_insert_with(|| Slots::new(&cache, 64));
-                        slots.insert(usize::from(number) % 64, &block(usize::from(size) % 8192), Guide::NotYet);
+                        slots.insert(usize::from(number) % 64, block(usize::from(size) % 8192), Guide::NotYet);
                         slots.get(usize::from(size) % 64);
                     }
                 }
@@ -320,10 +338,10 @@ mod tests {
     fn what_is_read_stays_and_what_is_not_leaves() {
         let cache = BlockCache::new(100 * (block(4000).bytes() + size_of::<CachedBlock>()));
         let slots = Slots::new(&cache, 1000);
-        (0..100).for_each(|number| slots.insert(number, &block(4000), Guide::NotYet));
+        (0..100).for_each(|number| slots.insert(number, block(4000), Guide::NotYet));
         for number in 100..1000 {
             assert!((0..50).all(|hot| slots.get(hot).is_some()), "before block {number}");
-            slots.insert(number, &block(4000), Guide::NotYet);
+            slots.insert(number, block(4000), Guide::NotYet);
         }
         assert_eq!((cache.hits(), cache.misses()), (900 * 50, 0));
     }
@@ -341,7 +359,7 @@ mod tests {
                         let slots = tables[(step + thread) % 3].as_ref().unwrap();
                         let number = step * 31 % 50;
                         if slots.get(number).is_none() {
-                            slots.insert(number, &block(1000 + step % 3000), Guide::NotYet);
+                            slots.insert(number, block(1000 + step % 3000), Guide::NotYet);
                         }
                     }
                 });

@@ -39,7 +39,7 @@
 //! | `handle`, `checksum`, `footer` | where blocks lie and how they are checked |
 //! | `compression` | codecs |
 //! | `block`, `block_builder`, `block_search`, `block_cursor` | sorted entries in one block |
-//! | `directory`, `cache` | blocks that stay in memory |
+//! | `directory`, `cache`, `fresh` | blocks that stay in memory |
 //! | `index`, `index_builder` | from a key to its block |
 //! | `xxph3`, `bloom`, `filter` | which keys are surely not there |
 //! | `properties` | what a table says about itself |
@@ -64,6 +64,7 @@ mod compression;
 mod directory;
 mod filter;
 mod footer;
+mod fresh;
 mod handle;
 mod index;
 mod index_builder;
@@ -84,6 +85,7 @@ pub use builder::{BuilderOptions, TableBuilder, TableSummary};
 pub use cache::BlockCache;
 pub use compression::Compression;
 pub use footer::read_footer_version;
+pub use fresh::FreshBlocks;
 pub use lookup::{Entry, Probe};
 pub use properties::Properties;
 pub use salvage::{LostPart, SalvageReport, Visit, salvage};

@@ -148,7 +148,7 @@ impl Table {
     /// Gives data block `number` in the cache a guide, if nobody has: who comes for the first time does it for the others.
     pub(crate) fn guide(&self, number: usize, cached: &CachedBlock) {
         if let Some(slots) = self.slots.as_ref().filter(|_| matches!(cached.guide, Guide::NotYet)) {
-            slots.insert(number, &cached.block, Guide::of(&cached.block, self.index.shared_around(number)));
+            slots.insert(number, cached.block.clone(), Guide::of(&cached.block, self.index.shared_around(number)));
         }
     }
 
@@ -172,7 +172,7 @@ impl Table {
         }
         let block = self.read_data_block(number, &mut Window::default())?;
         if let Some(slots) = &self.slots {
-            slots.insert(number, &block, Guide::NotYet); // A1
+            slots.insert(number, block.clone(), Guide::NotYet); // A1
         }
         self.looked(&block, search(&block, user_key, visible), number)
     }

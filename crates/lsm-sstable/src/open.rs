@@ -47,7 +47,7 @@ impl Table {
     }
 }
 
-fn open(file: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
+fn open(file: Arc<dyn ReadAt>, mut options: TableOptions) -> Result<Table> {
     let mut opening = Opening::new(file, &options)?;
     let (format_version, metaindex) = (opening.footer.format_version, opening.footer.metaindex);
     opening.read_metaindex(metaindex)?;
@@ -62,6 +62,9 @@ fn open(file: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
     let tombstones = Arc::new(RangeTombstones::new(stored_tombstones.clone()));
     let Opening { source, block_bytes_max, .. } = opening;
     let slots = options.cache.as_ref().map(|cache| Slots::new(cache, index.len()));
+    if let (Some(slots), Some(fresh)) = (&slots, options.fresh.take()) {
+        fresh.settle_in(slots);
+    }
     Ok(Table {
         source,
         options,

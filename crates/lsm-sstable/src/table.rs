@@ -18,6 +18,7 @@ use crate::block::Block;
 use crate::cache::{BlockCache, Guide, Slots};
 use crate::compression::Dictionary;
 use crate::filter::Filter;
+use crate::fresh::FreshBlocks;
 use crate::index::Index;
 use crate::properties::Properties;
 use crate::source::{BlockSource, Window};
@@ -37,6 +38,8 @@ pub struct TableOptions {
     /// How many bytes behind the data blocks to read at once when opening
     /// ([`TableSummary::tail_bytes`](crate::TableSummary)); `None` guesses.
     pub tail_bytes: Option<u64>,
+    /// Blocks that the builder of this very table left for `cache`.
+    pub fresh: Option<Arc<FreshBlocks>>,
 }
 
 /// A point in a table's key space, from the index.
@@ -115,6 +118,16 @@ impl Table {
         self.index.memory_bytes() + self.filter.memory_bytes() + tombstones + slots + size_of::<Table>()
     }
 
+    /// How many data blocks it has.
+    pub fn blocks(&self) -> u64 {
+        self.index.len() as u64
+    }
+
+    /// How many of its data blocks are in the cache and were read since the cache last looked for some to let go.
+    pub fn blocks_read_lately(&self) -> u64 {
+        self.slots.as_ref().map_or(0, |slots| slots.read_lately() as u64)
+    }
+
     /// The format version in the footer.
     pub fn format_version(&self) -> u32 {
         self.format_version
@@ -162,13 +175,15 @@ impl Table {
 
     /// Data block `number`, from the cache or the file.
     pub(crate) fn data_block(&self, number: usize, fill_cache: bool, window: &mut Window) -> Result<Block> {
-        let slots = self.slots.as_ref();
-        if let Some(cached) = slots.and_then(|slots| Some(slots.get(number).as_ref()?.block.clone())) {
-            return Ok(cached);
+        let Some(slots) = &self.slots else { return self.read_data_block(number, window) };
+        // Who does not fill the cache does not count as a reader either.
+        let held = if fill_cache { slots.get(number) } else { slots.peek(number) };
+        if let Some(cached) = held.as_ref() {
+            return Ok(cached.block.clone());
         }
         let block = self.read_data_block(number, window)?;
-        if let Some(slots) = slots.filter(|_| fill_cache) {
-            slots.insert(number, &block, Guide::NotYet); // A1
+        if fill_cache {
+            slots.insert(number, block.clone(), Guide::NotYet); // A1
         }
         Ok(block)
     }

@@ -83,8 +83,9 @@ impl TableCursor {
     /// is disturbed by more.
     fn ask_ahead(&self, number: usize) {
         let Some(slots) = self.table.slots.as_ref().filter(|_| number.wrapping_add(1) == self.number) else { return };
-        slots.peek(number.wrapping_sub(2), memory::ask_for);
-        slots.peek(number.wrapping_sub(1), |cached| cached.block.ask_for_end());
+        let peek = |back| number.checked_sub(back).map(|number| slots.peek(number));
+        peek(2).iter().filter_map(|held| held.as_ref()).for_each(|cached| memory::ask_for(&**cached));
+        peek(1).iter().filter_map(|held| held.as_ref()).for_each(|cached| cached.block.ask_for_end());
     }
 
     fn in_block(&mut self, step: impl FnOnce(&mut BlockCursor) -> Result<()>) -> Result<()> {

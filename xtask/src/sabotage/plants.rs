@@ -409,6 +409,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Lane("model"),
     },
     Plant {
+        name: "fresh-blocks-numbered-without-those-left-out",
+        file: "crates/lsm-sstable/src/fresh.rs",
+        find: "        left.next += 1;\n        let room = self.cache.capacity().saturating_sub(self.cache.used_bytes());\n        if payload.len() >= room {\n            return;\n        }\n",
+        plant: "        let room = self.cache.capacity().saturating_sub(self.cache.used_bytes());\n        if payload.len() >= room {\n            return;\n        }\n        left.next += 1;\n",
+        caught_by: Test("-p lsm-sstable --test table fresh"),
+    },
+    Plant {
         name: "repair-ends-at-the-first-damaged-block",
         file: "crates/lsm-sstable/src/salvage.rs",
         find: "let Some(block) = report.keep(\"data block\", block)? else { continue };",

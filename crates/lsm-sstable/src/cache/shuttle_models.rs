@@ -39,6 +39,25 @@ fn the_hand_comes_by(put: Put) {
     assert_eq!(cache.used_bytes(), bytes_in(&[Some(slots)]), "C1");
 }
 
+/// A table is opened with what its builder has left, while readers put blocks into the cache that no longer fit then.
+fn fresh_blocks_settle_in() {
+    let block_bytes = cached(1000).map_or(0, |cached| cached.bytes());
+    let cache = BlockCache::new(2 * block_bytes);
+    let (first, second) = (Slots::new(&cache, 2), Slots::new(&cache, 1));
+    let (fresh, slots) = (cache.fresh(), Arc::clone(&first));
+    let payload = block(1000).data().to_vec();
+    let builder = thread::spawn(move || {
+        fresh.leave(&payload);
+        fresh.leave(&payload);
+        fresh.settle_in(&slots);
+        fresh.leave(&payload);
+    });
+    second.insert(0, block(1000), Guide::NotYet);
+    builder.join().unwrap();
+    assert_eq!(cache.used_bytes(), bytes_in(&[Some(first), Some(second)]), "C1, F1");
+    assert!(cache.used_bytes() <= cache.capacity() + block_bytes, "C2");
+}
+
 /// Threads insert more than fits and read, while one of the tables is closed.
 fn tables_share_a_budget() {
     let block_bytes = cached(1000).map_or(0, |cached| cached.bytes());
@@ -48,7 +67,7 @@ fn tables_share_a_budget() {
         thread::spawn(move || {
             for number in [0, 1, 0] {
                 if slots.get(number).is_none() {
-                    slots.insert(number, &block(1000), Guide::NotYet);
+                    slots.insert(number, block(1000), Guide::NotYet);
                 }
             }
         })
@@ -64,6 +83,7 @@ fn what_is_used_is_what_is_there() {
     explore::holds(|| a_slot_changes_hands(Slots::put));
     explore::holds(|| the_hand_comes_by(Slots::put));
     explore::holds(tables_share_a_budget);
+    explore::holds(fresh_blocks_settle_in);
 }
 
 #[test]

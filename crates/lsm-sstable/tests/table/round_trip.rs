@@ -11,6 +11,22 @@ use quickcheck::{TestResult, quickcheck};
 
 use crate::naive::{AnyOptions, Entries, open, scan, scan_backward};
 
+/// Room for more than any of the tables here.
+const EVERYTHING: usize = 64 << 20;
+
+#[test]
+fn fresh_blocks_that_nobody_opens_leave_their_room() {
+    let cache = BlockCache::new(1 << 20);
+    let options = BuilderOptions { fresh: Some(cache.fresh()), block_bytes: 100, ..BuilderOptions::default() };
+    let mut builder = TableBuilder::new(Vec::new(), options);
+    for key in 0..100_u8 {
+        builder.add(InternalKey::new(&[key], SeqNo::new(1), Kind::Value).as_bytes(), &[key; 50]).unwrap();
+    }
+    assert!(cache.used_bytes() > 5_000);
+    drop(builder);
+    assert_eq!(cache.used_bytes(), 0, "F1");
+}
+
 quickcheck! {
     fn lookups_agree_with_a_list(entries: Entries, absent: Vec<Vec<u8>>, options: AnyOptions) -> bool {
         let table = entries.open(&options.0);
@@ -36,6 +52,23 @@ quickcheck! {
             };
             keys.iter().zip(&probes).all(agrees)
         }))
+    }
+
+    // F1, F2 and F3: what fits of the blocks is there at once, and is what the file holds.
+    fn fresh_blocks_are_those_of_the_file(entries: Entries, options: AnyOptions, room: Option<u16>) -> bool {
+        let room = room.map_or(EVERYTHING, usize::from);
+        let cache = BlockCache::new(room);
+        let fresh = cache.fresh();
+        let builder = BuilderOptions { fresh: Some(Arc::clone(&fresh)), ..options.0 };
+        let (bytes, _) = entries.build(&builder, &[]);
+        drop(builder);
+        let kept = cache.used_bytes();
+        let options = TableOptions { cache: Some(Arc::clone(&cache)), fresh: Some(fresh), ..TableOptions::default() };
+        let table = Arc::new(Table::open(Arc::new(bytes), options).unwrap());
+        let agrees = kept <= cache.capacity() && cache.used_bytes() == kept && scan(&table).unwrap() == entries.0;
+        let all = room != EVERYTHING || cache.misses() == 0;
+        drop(table);
+        agrees && all && cache.used_bytes() == 0
     }
 
     fn scans_agree_with_a_list(entries: Entries, options: AnyOptions) -> bool {
