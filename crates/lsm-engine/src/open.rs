@@ -275,7 +275,10 @@ fn background_executor(options: &Options, directory: &Path) -> Result<(Arc<dyn E
     if let Some(handle) = &options.runtime {
         return Ok((Arc::new(TokioExecutor::new(handle.clone())), None));
     }
-    let threads = 2 * options.background_threads.max(1) + options.max_subcompactions;
+    // No more than it takes for flushes and compactions at the same time, or for the parts of one: an allocator keeps
+    // memory for each thread.
+    let jobs = options.background_threads.max(1);
+    let threads = jobs + jobs.max(options.max_subcompactions);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(threads)

@@ -145,9 +145,9 @@ pub struct Options {
 /// Default of [`Options::memory_budget`].
 const MEMORY_BUDGET_DEFAULT: usize = 512 << 20;
 
-/// Of the budget, but no more than a quarter of it, for what is neither memtable nor block: buffers of compactions, stacks,
+/// Of the budget, but no more than three eighths of it, for what is neither memtable nor block: buffers of compactions, stacks,
 /// pages of the log and of the program, and what an allocator takes on top.
-const RESERVE_BYTES_MAX: usize = 16 << 20;
+const RESERVE_BYTES_MAX: usize = 20 << 20;
 
 /// Largest default of [`Options::write_buffer_size`], that of RocksDB.
 const WRITE_BUFFER_BYTES_DEFAULT_MAX: usize = 64 << 20;
@@ -250,7 +250,7 @@ impl Options {
         error_if_exists: bool => error_if_exists = error_if_exists;
         /// Opens the store as it is at this moment, without a lock and without writing (default: no).
         read_only: bool => read_only = read_only;
-        /// Bytes for memtables, block cache, indexes and filters together, and up to 16 MiB for all else (default: 512 MiB).
+        /// Bytes for memtables, block cache, indexes and filters together, and up to 20 MiB for all else (default: 512 MiB).
         memory_budget: usize => memory_budget = memory_budget;
         /// Bytes of one memtable (default: an eighth of the memory budget, at most 64 MiB).
         write_buffer_size: usize => write_buffer_size = Some(write_buffer_size);
@@ -314,7 +314,7 @@ impl Options {
     }
 
     pub(crate) fn block_cache_bytes(&self) -> usize {
-        let apart = RESERVE_BYTES_MAX.min(self.memory_budget / 4);
+        let apart = RESERVE_BYTES_MAX.min(self.memory_budget * 3 / 8);
         let rest = self.memory_budget.saturating_sub(self.memtable_bytes_max() + apart);
         self.block_cache_size.unwrap_or_else(|| rest.max(self.memory_budget / 8))
     }
