@@ -72,13 +72,12 @@ impl<'a> Wanted<'a> {
     /// Whether an entry with this internal key is wanted, if it is the only version of its key.
     #[inline]
     pub fn takes(&self, internal_key: &[u8]) -> bool {
-        self.takes_version(internal_key) && self.is_before_end(key::user_key(internal_key))
+        self.takes_version(trailer(internal_key)) && self.is_before_end(key::user_key(internal_key))
     }
 
-    /// The same, of an entry whose user key is met before the end.
+    /// The same, of an entry whose user key is met before the end, by the trailer of its key.
     #[inline]
-    pub fn takes_version(&self, internal_key: &[u8]) -> bool {
-        let trailer = trailer(internal_key);
+    pub fn takes_version(&self, trailer: u64) -> bool {
         let seq = trailer >> 8;
         let is_value = trailer as u8 == Kind::Value as u8;
         is_value && self.oldest.get() <= seq && seq <= self.newest.get()

@@ -284,26 +284,32 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     ///
     /// # Panics
     /// When the cursor is not valid.
-    #[expect(clippy::panic, reason = "C2: a call on a cursor that is not valid is a defect")]
+    #[inline]
     pub fn key(&self) -> &[u8] {
-        match self.value {
-            Value::None => panic!("C2: the cursor is valid"),
-            Value::Row => self.rows.key(),
-            Value::Lent | Value::Copied | Value::Owned(_) => &self.key,
+        if matches!(self.value, Value::Row) {
+            return self.rows.key();
         }
+        assert!(self.valid(), "C2: the cursor is valid");
+        &self.key
     }
 
     /// The value it stands on.
     ///
     /// # Panics
     /// When the cursor is not valid.
-    #[expect(clippy::panic, reason = "C2: a call on a cursor that is not valid is a defect")]
+    #[inline]
     pub fn value(&self) -> &[u8] {
+        // Apart, so that a walk over rows does not wait for a jump to one of many places.
+        if matches!(self.value, Value::Row) { self.rows.value() } else { self.value_of_no_row() }
+    }
+
+    #[inline(never)]
+    #[expect(clippy::panic, reason = "C2: a call on a cursor that is not valid is a defect")]
+    fn value_of_no_row(&self) -> &[u8] {
         match &self.value {
-            Value::None => panic!("C2: the cursor is valid"),
+            Value::None | Value::Row => panic!("C2: the cursor is valid"),
             Value::Lent => self.inner.value(),
             Value::Copied => &self.copied,
-            Value::Row => self.rows.value(),
             Value::Owned(value) => value,
         }
     }

@@ -42,9 +42,6 @@ pub(crate) struct Block {
     restart_count: u32,
 }
 
-/// What a walk backward needs at once of a block that it comes to.
-const ASKED_BYTES: usize = 512;
-
 impl Block {
     /// Takes over the payload of a block whose checksum was verified.
     ///
@@ -139,10 +136,10 @@ impl Block {
     }
 
     /// Asks for where a walk backward begins: restart points and last entries.
-    pub(crate) fn ask_for_end(&self) {
+    pub(crate) fn ask_for_end(&self, bytes: usize) {
         memory::ask_for(&*self.data);
         let restart_bytes = RESTART_BYTES * self.restart_count();
-        let start = self.entries_end().saturating_sub(ASKED_BYTES);
+        let start = self.entries_end().saturating_sub(bytes);
         let place = ptr::without_provenance(self.address + start);
         memory::ask_for_place(place, self.entries_end() - start + restart_bytes);
     }

@@ -34,6 +34,12 @@ pub(crate) struct BlockCursor {
     behind: Behind,
 }
 
+/// What a step has come to: to read that back at once from where it was written would make the machine wait.
+struct Step {
+    value: Range<usize>,
+    trailer: u64,
+}
+
 /// Decoded entries before the current one (P3).
 #[derive(Default)]
 struct Behind {
@@ -94,7 +100,7 @@ impl BlockCursor {
 
     pub(crate) fn seek_to_first(&mut self) -> Result<()> {
         self.start_at(0);
-        self.step()
+        self.step().map(drop)
     }
 
     pub(crate) fn seek_to_last(&mut self) -> Result<()> {
@@ -152,7 +158,7 @@ impl BlockCursor {
     pub(crate) fn next(&mut self) -> Result<()> {
         debug_assert!(self.valid, "C2: next on a cursor that is not valid");
         self.behind.clear();
-        self.step()
+        self.step().map(drop)
     }
 
     pub(crate) fn prev(&mut self) -> Result<()> {
@@ -187,13 +193,15 @@ impl BlockCursor {
 
     fn take_forward(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
         self.behind.clear();
+        let mut at = Step { value: self.value_range(), trailer: trailer(&self.key) };
         while self.next < self.block.entries_end()
             && rows.has_room(wanted)
-            && wanted.takes(&self.key)
+            && wanted.takes_version(at.trailer)
+            && wanted.is_before_end(user_key(&self.key))
             && !self.is_version_of(rows)
         {
-            rows.push(&self.key, self.value_range());
-            self.step()?;
+            rows.push(&self.key, at.value);
+            at = self.step()?;
         }
         Ok(())
     }
@@ -225,13 +233,13 @@ impl BlockCursor {
         let len = rows.len();
         rows.push(&self.key, self.value_range());
         self.start_at(start);
-        self.step()?;
+        let mut at = self.step()?;
         // The others have larger keys.
         let mut are_wanted = self.valid && wanted.is_before_end(user_key(&self.key));
         while are_wanted && self.valid && self.entry < here {
-            rows.push(&self.key, self.value_range());
-            self.step()?;
-            are_wanted = rows.has_room(wanted) && !self.is_version_of(rows) && wanted.takes_version(&self.key);
+            rows.push(&self.key, at.value);
+            at = self.step()?;
+            are_wanted = rows.has_room(wanted) && !self.is_version_of(rows) && wanted.takes_version(at.trailer);
         }
         if !are_wanted {
             rows.truncate(len);
@@ -307,16 +315,16 @@ impl BlockCursor {
 
     /// Moves on to the entry at `next`. Always inlined, as are those that it calls: a walk comes here for every row.
     #[inline(always)]
-    fn step(&mut self) -> Result<()> {
+    fn step(&mut self) -> Result<Step> {
         self.step_seeing(|_, _| ())
     }
 
     /// The same; shows the key before the step, and how much of it the next one begins with.
     #[inline(always)]
-    fn step_seeing(&mut self, see: impl FnOnce(&[u8], usize)) -> Result<()> {
+    fn step_seeing(&mut self, see: impl FnOnce(&[u8], usize)) -> Result<Step> {
         if self.next >= self.block.entries_end() {
             self.valid = false;
-            return Ok(());
+            return Ok(Step { value: 0..0, trailer: 0 });
         }
         let entry = match self.block.entry(self.next) {
             Ok(entry) if entry.shared <= self.key.len() => entry,
@@ -333,11 +341,17 @@ impl BlockCursor {
         if !ascending {
             return Err(self.fail(Error::corruption("keys of a block are not ascending")));
         }
-        if let Err(error) = check_key(&self.key) {
-            return Err(self.fail(error));
+        let trailer = match entry.key.last_chunk() {
+            Some(bytes) => check_kind(bytes[0]).map(|_| u64::from_le_bytes(*bytes)),
+            None => check_key(&self.key).map(|()| trailer(&self.key)),
+        };
+        match trailer {
+            Ok(trailer) => {
+                self.valid = true;
+                Ok(Step { value: entry.value..entry.end, trailer })
+            }
+            Err(error) => Err(self.fail(error)),
         }
-        self.valid = true;
-        Ok(())
     }
 
     #[cold]

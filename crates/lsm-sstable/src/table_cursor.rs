@@ -7,6 +7,7 @@
 //!     before it, or the table is corrupt.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use lsm_core::key::{compare, pack_trailer, trailer, user_key};
@@ -35,6 +36,10 @@ impl Default for ReadOptions {
     }
 }
 
+/// What a walk backward asks for of a block before it comes there: half as much again as it needs at once, and with each
+/// block more, as far as to the entries that it needs next. Who turns back for a few rows does not get that far.
+const ASKED_BYTES: Range<usize> = 256..2048;
+
 /// A position in a table.
 pub struct TableCursor {
     table: Arc<Table>,
@@ -43,6 +48,8 @@ pub struct TableCursor {
     /// The data block in `entries`, or `usize::MAX` before the first one is loaded.
     number: usize,
     entries: BlockCursor,
+    /// How much of the next block a walk backward asks for.
+    asks_bytes: usize,
     /// The sequence number of an ingested file, here too since every step asks.
     global_seq: Option<SeqNo>,
     /// The key with that number.
@@ -58,6 +65,7 @@ impl TableCursor {
             window: Window::new(options.readahead),
             number: usize::MAX,
             entries: BlockCursor::new(Block::empty()),
+            asks_bytes: ASKED_BYTES.start,
             patched: Vec::new(),
         }
     }
@@ -81,11 +89,16 @@ impl TableCursor {
     /// Asks for what a walk backward that comes to data block `number` will need of the next ones in the cache: each takes
     /// two steps to find, one for each block that the walk comes to. Of a walk forward the machine takes care itself, and
     /// is disturbed by more.
-    fn ask_ahead(&self, number: usize) {
-        let Some(slots) = self.table.slots.as_ref().filter(|_| number.wrapping_add(1) == self.number) else { return };
+    fn ask_ahead(&mut self, number: usize) {
+        if number.wrapping_add(1) != self.number {
+            self.asks_bytes = ASKED_BYTES.start;
+            return;
+        }
+        self.asks_bytes = ASKED_BYTES.end.min(2 * self.asks_bytes);
+        let Some(slots) = &self.table.slots else { return };
         let peek = |back| number.checked_sub(back).map(|number| slots.peek(number));
         peek(2).iter().filter_map(|held| held.as_ref()).for_each(|cached| memory::ask_for(&**cached));
-        peek(1).iter().filter_map(|held| held.as_ref()).for_each(|cached| cached.block.ask_for_end());
+        peek(1).iter().filter_map(|held| held.as_ref()).for_each(|cached| cached.block.ask_for_end(self.asks_bytes));
     }
 
     fn in_block(&mut self, step: impl FnOnce(&mut BlockCursor) -> Result<()>) -> Result<()> {
