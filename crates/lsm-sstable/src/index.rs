@@ -160,6 +160,9 @@ impl Index {
         }
         let prefix = leading_bytes(&key[self.shared..]);
         let low = self.prefixes.partition_point(|&own| own < prefix);
+        if self.prefixes.get(low) != Some(&prefix) {
+            return low;
+        }
         let equal = self.prefixes[low..].partition_point(|&own| own == prefix);
         let (mut low, mut high) = (low, low + equal);
         while low < high {
