@@ -43,7 +43,7 @@ pub(crate) fn multi_get(
 /// Searches a level below level 0 for sorted keys.
 fn search_run(level: &Level, mut lookups: &mut [&mut Lookup<'_>]) -> Result<()> {
     while let Some(lookup) = lookups.first() {
-        let first = first_in_run(level, lookup.user_key);
+        let first = level.first_from(lookup.user_key);
         let Some(handle) = level.get(first) else { break };
         let behind = lookups.partition_point(|lookup| !handle.meta.ends_before(lookup.user_key));
         let (these, others) = std::mem::take(&mut lookups).split_at_mut(behind);
@@ -64,11 +64,6 @@ fn search_table(handle: &TableHandle, lookups: &mut [&mut Lookup<'_>]) -> Result
     let mut probes: Vec<_> = covered.iter().map(|lookup| Probe::new(lookup.user_key, lookup.hash)).collect();
     table.multi_get(&mut probes, visible)?;
     covered.iter_mut().zip(probes).try_for_each(|(lookup, probe)| lookup.take_in(&table, probe.found))
-}
-
-/// The first table of a run that may hold the key.
-fn first_in_run(level: &Level, user_key: &[u8]) -> usize {
-    level.partition_point(|handle| handle.meta.ends_before(user_key))
 }
 
 /// A search for one key on its way down.
@@ -108,7 +103,7 @@ impl<'a> Lookup<'a> {
             match number {
                 // Runs of one table each.
                 0 => level.iter().try_for_each(|handle| self.search_table_if_covered(handle))?,
-                _ => self.search_run_from(level, first_in_run(level, self.user_key))?,
+                _ => self.search_run_from(level, level.first_from(self.user_key))?,
             }
         }
         Ok(())
@@ -134,11 +129,11 @@ impl<'a> Lookup<'a> {
 
     /// Searches the tables of a run from `first` on, as far as they cover the key.
     fn search_run_from(&mut self, level: &Level, first: usize) -> Result<()> {
-        for handle in &level[first.min(level.len())..] {
-            if !self.is_open() || !handle.meta.covers(self.user_key) {
+        for number in first..level.len() {
+            if !self.is_open() || !level.covers(number, self.user_key) {
                 break;
             }
-            self.search_table(handle)?;
+            self.search_table(&level[number])?;
         }
         Ok(())
     }

@@ -7,18 +7,17 @@
 //! R1. Tables of a run are sorted and do not overlap in internal keys; two neighbours may share a user key.
 //! R2. `inner` is a cursor of `tables[position]`.
 
-use crate::tables::TableHandle;
 use crate::toll::{Fare, Round, SEEK, STEP, STEP_BACK};
+use crate::view::Level;
 use lsm_core::key::{self, InternalKey, SeqNo, successor};
 use lsm_core::range_tombstone::{Coverage, RangeTombstones, TombstoneSource};
 use lsm_core::rows::{Direction, Rows, Wanted};
 use lsm_core::{Cursor, Result, Slice};
 use lsm_sstable::TableCursor;
-use std::sync::Arc;
 
 /// Walks the point entries of a run.
 pub(crate) struct RunCursor {
-    tables: Arc<[Arc<TableHandle>]>,
+    tables: Level,
     position: usize,
     inner: Option<TableCursor>,
     /// Of a table of level 0.
@@ -27,7 +26,7 @@ pub(crate) struct RunCursor {
 
 impl RunCursor {
     /// A cursor that pays for its moves if there is a `round`: if the run is of level 0.
-    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>, round: Option<&Round>) -> RunCursor {
+    pub(crate) fn new(tables: Level, round: Option<&Round>) -> RunCursor {
         RunCursor { tables, position: 0, inner: None, fare: round.map(Fare::new) }
     }
 
@@ -115,8 +114,12 @@ impl Cursor for RunCursor {
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
         self.pay();
-        let position =
-            self.tables.partition_point(|handle| key::compare(handle.meta.largest.as_bytes(), target).is_lt());
+        let mut position = self.tables.first_from(key::user_key(target));
+        // Neighbours may share a user key (R1).
+        while self.tables.get(position).is_some_and(|table| key::compare(table.meta.largest.as_bytes(), target).is_lt())
+        {
+            position += 1;
+        }
         if let Some(inner) = self.enter(position)? {
             inner.seek(target)?;
         }
@@ -183,18 +186,18 @@ impl Cursor for RunCursor {
 
 /// The range tombstones of a run, each table's clipped to the table's own range.
 pub(crate) struct RunTombstones {
-    tables: Arc<[Arc<TableHandle>]>,
+    tables: Level,
 }
 
 impl RunTombstones {
-    pub(crate) fn new(tables: Arc<[Arc<TableHandle>]>) -> RunTombstones {
+    pub(crate) fn new(tables: Level) -> RunTombstones {
         RunTombstones { tables }
     }
 }
 
 impl TombstoneSource for RunTombstones {
     fn coverage(&mut self, user_key: &[u8], visible: SeqNo, coverage: &mut Coverage) -> Result<()> {
-        let first = self.tables.partition_point(|handle| handle.meta.ends_before(user_key));
+        let first = self.tables.first_from(user_key);
         if let Some(previous) = first.checked_sub(1) {
             coverage.narrow_from(&end_of(&self.tables[previous].meta.largest));
         }

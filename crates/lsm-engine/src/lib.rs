@@ -61,6 +61,7 @@ mod read;
 mod recover;
 mod repair;
 mod room;
+mod run;
 mod scan;
 #[cfg(all(test, shuttle))]
 mod shuttle_models;

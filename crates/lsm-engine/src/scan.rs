@@ -10,6 +10,7 @@
 use crate::family::Family;
 use crate::level::{RunCursor, RunTombstones};
 use crate::read::Reader;
+use crate::run::Run;
 use crate::source_cursor::SourceCursor;
 use crate::store::Store;
 use crate::toll::Round;
@@ -60,7 +61,8 @@ impl Source {
 
     /// Each table of level 0 alone, then each deeper level, as far as they meet the bounds; the round to pay for the former in.
     fn runs(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<(Level, Option<&Round>)> {
-        let level0 = self.view.levels[0].iter().map(|handle| (Arc::from([Arc::clone(handle)]), Some(&self.round)));
+        let alone = |handle| Arc::new(Run::unsorted(vec![Arc::clone(handle)]));
+        let level0 = self.view.levels[0].iter().map(|handle| (alone(handle), Some(&self.round)));
         let deeper =
             self.view.levels[1..].iter().filter(|level| !level.is_empty()).map(|level| (Arc::clone(level), None));
         let meets = |(run, _): &(Level, _)| {

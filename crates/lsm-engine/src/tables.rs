@@ -13,6 +13,7 @@
 //!     lately are closed, as they are when the process may open no more files. Not so in a store that only reads:
 //!     its owner may have removed the file by the time it is wanted again.
 
+use crate::run::Run;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::view::Level;
 use arc_swap::{ArcSwapOption, Guard};
@@ -101,8 +102,11 @@ impl Tables {
 
     /// The handles of all tables of `version`, level by level.
     pub(crate) fn levels_of(&self, version: &Version) -> Arc<Vec<Level>> {
-        let level = |tables: &[Arc<TableMeta>]| tables.iter().map(|meta| self.handle(meta)).collect();
-        Arc::new(version.levels().map(level).collect())
+        let level = |(number, tables): (usize, &[Arc<TableMeta>])| {
+            let handles = tables.iter().map(|meta| self.handle(meta)).collect();
+            Arc::new(if number == 0 { Run::unsorted(handles) } else { Run::sorted(handles) })
+        };
+        Arc::new(version.levels().enumerate().map(level).collect())
     }
 
     /// Says that the manifest no longer names `meta`: its file goes with the last reader (H2).

@@ -12,7 +12,8 @@
 //! W3. A memtable leaves the view in the same swap in which its tables enter.
 
 use crate::options::MEMTABLES_MAX;
-use crate::tables::{TableHandle, Tables};
+use crate::run::Run;
+use crate::tables::Tables;
 use lsm_core::filename::FileNumber;
 use lsm_core::{Kind, SeqNo};
 use lsm_manifest::Version;
@@ -42,7 +43,7 @@ pub(crate) struct View {
 }
 
 /// Tables of one level.
-pub(crate) type Level = Arc<[Arc<TableHandle>]>;
+pub(crate) type Level = Arc<Run>;
 
 impl View {
     /// A view of `version` with nothing in memory yet.
