@@ -36,8 +36,8 @@ impl Default for ReadOptions {
     }
 }
 
-/// What a walk backward asks for of a block before it comes there: half as much again as it needs at once, and with each
-/// block more, as far as to the entries that it needs next. Who turns back for a few rows does not get that far.
+/// How many bytes at the end of the next block a walk backward asks for: twice the former at the first block that it leaves,
+/// what it needs at once, then twice as many at each, up to the latter, what it needs next. A few rows do not get that far.
 const ASKED_BYTES: Range<usize> = 256..2048;
 
 /// A position in a table.
