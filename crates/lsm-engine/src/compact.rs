@@ -39,11 +39,8 @@ impl Store {
         let (edit, read_bytes, written_bytes, _open) = if plan.trivial_move {
             (plan.move_edit(), 0, 0, Vec::new())
         } else {
-            let mut sink = self.table_files(family, plan.is_bottommost())?;
-            if self.tables.will_read_compacted(plan) {
-                sink = sink.keeping_blocks(self.tables.cache());
-            }
-            let sink = Arc::new(sink);
+            let will_read = self.tables.will_read_compacted(plan);
+            let sink = Arc::new(self.table_files(family, plan.is_bottommost(), will_read)?);
             let store = Arc::clone(self);
             let context = JobContext {
                 source: Arc::new(LiveTables(Arc::clone(self))),

@@ -62,10 +62,7 @@ impl Store {
             if !self.publisher.wait_for(frozen.last_seq) {
                 return Err(self.halted());
             }
-            let mut sink = self.table_files(family, false)?;
-            if self.tables.will_read_flushed(&view) {
-                sink = sink.keeping_blocks(self.tables.cache());
-            }
+            let sink = self.table_files(family, false, self.tables.will_read_flushed(&view))?;
             let epoch = view.version.epoch_max().saturating_add(1);
             let written = self.write_memtable(family, &frozen.memtable, epoch, &sink)?;
             let bytes = written.bytes();

@@ -28,11 +28,6 @@ pub(crate) struct TableFiles {
 }
 
 impl TableFiles {
-    /// As these, but blocks of the new tables are kept for `cache`.
-    pub(crate) fn keeping_blocks(self, cache: Arc<BlockCache>) -> TableFiles {
-        TableFiles { warm: Some(cache), ..self }
-    }
-
     /// The blocks that were kept of table `number`.
     pub(crate) fn take_fresh(&self, number: FileNumber) -> Option<Arc<FreshBlocks>> {
         let mut fresh = self.fresh.lock();
@@ -90,8 +85,14 @@ impl TableSource for LiveTables {
 }
 
 impl Store {
-    /// Where tables of `family` go that a job writes to `level`.
-    pub(crate) fn table_files(&self, family: &crate::family::Family, is_bottom: bool) -> Result<TableFiles> {
+    /// Where tables of `family` go that a job writes, to the last level if it `is_bottom`; of those that readers `will_read` the
+    /// blocks are kept for the cache.
+    pub(crate) fn table_files(
+        &self,
+        family: &crate::family::Family,
+        is_bottom: bool,
+        will_read: bool,
+    ) -> Result<TableFiles> {
         let options = &self.options;
         let compression = options.bottommost_compression.filter(|_| is_bottom).unwrap_or(options.compression);
         let builder = BuilderOptions {
@@ -112,7 +113,7 @@ impl Store {
             directory: self.directory.clone(),
             numbers: self.background.shared_numbers(),
             options: builder,
-            warm: None,
+            warm: will_read.then(|| self.tables.cache()),
             fresh: Mutex::default(),
         })
     }

@@ -109,7 +109,7 @@ impl Recovery {
         let tables = self.tables.entry(family.id).or_default();
         for frozen in view.frozen.iter().rev() {
             let epoch = view.version.epoch_max().saturating_add(1 + tables.len() as u64);
-            let sink = store.table_files(family, false)?;
+            let sink = store.table_files(family, false, false)?;
             let written = store.write_memtable(family, &frozen.memtable, epoch, &sink)?;
             tables.extend(written.tables.into_iter().map(|table| table.meta));
         }

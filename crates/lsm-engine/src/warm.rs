@@ -14,7 +14,6 @@ use crate::tables::{TableHandle, Tables};
 use crate::view::View;
 use lsm_compaction::Plan;
 use lsm_manifest::TableMeta;
-use std::borrow::Borrow;
 use std::sync::Arc;
 
 /// Blocks are kept if one of so many was read lately: to copy a block takes a quarter of the time that it takes to read and
@@ -25,7 +24,7 @@ impl Tables {
     /// Whether readers will have use of what a flush into `view` writes: they have read what the flushes before wrote.
     pub(crate) fn will_read_flushed(&self, view: &View) -> bool {
         let newest = view.levels.iter().find(|level| !level.is_empty());
-        newest.is_some_and(|level| are_read(level.iter()))
+        newest.is_some_and(|level| are_read(level.iter().cloned()))
     }
 
     /// Whether readers will have use of what `plan` writes: they have read what it takes.
@@ -35,11 +34,11 @@ impl Tables {
 }
 
 /// Whether a good part of these tables was read lately (M1).
-fn are_read(tables: impl Iterator<Item = impl Borrow<Arc<TableHandle>>>) -> bool {
+fn are_read(tables: impl Iterator<Item = Arc<TableHandle>>) -> bool {
     let (mut read, mut all) = (0, 0);
     for table in tables {
-        read += table.borrow().bytes_read_lately();
-        all += table.borrow().meta.bytes;
+        read += table.bytes_read_lately();
+        all += table.meta.bytes;
     }
     read > 0 && read.saturating_mul(READ_SHARE) >= all
 }

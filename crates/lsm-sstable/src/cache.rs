@@ -80,7 +80,7 @@ impl BlockCache {
         self.misses.sum()
     }
 
-    /// Counts `bytes` of blocks that are on their way here, and in no slot yet.
+    /// Counts `bytes` of blocks that are about to be in a slot, or on their way to one (C1).
     pub(crate) fn count(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -262,14 +262,14 @@ impl Slots {
     /// C1, C5. The state goes to empty before the swap and away from it behind: of two threads, the one whose block stays
     /// swaps last, and sees by this what the other has stored.
     fn put(&self, slot: &Slot, block: Option<Arc<CachedBlock>>) {
-        let (used, stays) = (&self.cache.used, block.is_some());
+        let stays = block.is_some();
         match &block {
-            Some(block) => _ = used.fetch_add(block.bytes(), Ordering::Relaxed),
+            Some(block) => self.cache.count(block.bytes()),
             None if slot.state.load(Ordering::Relaxed) == EMPTY => return,
             None => slot.state.store(EMPTY, Ordering::Relaxed),
         }
         if let Some(before) = slot.block.swap(block) {
-            used.fetch_sub(before.bytes(), Ordering::Relaxed);
+            self.cache.discount(before.bytes());
         }
         if stays && slot.state.load(Ordering::Relaxed) == EMPTY {
             slot.state.store(KEPT, Ordering::Relaxed);

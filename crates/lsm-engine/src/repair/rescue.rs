@@ -76,7 +76,7 @@ impl Rescued {
             cancelled: &store.never,
             throttle: None,
         };
-        let sink = store.table_files(family, false)?;
+        let sink = store.table_files(family, false, false)?;
         Ok(write_tables(&mut Distinct::new(MergeCursor::new(children)), &tombstones, &context, &sink)?)
     }
 }
