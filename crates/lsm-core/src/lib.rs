@@ -9,6 +9,7 @@
 //! | [`batch`] | RocksDB's `WriteBatch` bytes, the payload of a log record |
 //! | [`cursor`] | how sorted entries are walked, in numbered invariants |
 //! | [`rows`] | entries that a cursor gives away several at a time |
+//! | [`words`] | a search among keys by the bytes that tell them apart |
 //! | [`merge`] | many cursors seen as one |
 //! | [`visible`] | what a reader at one sequence number sees |
 //! | [`range_tombstone`] | deleted ranges as fragments that do not overlap |
@@ -39,6 +40,7 @@ pub mod read_at;
 pub mod rows;
 pub mod slice;
 pub mod visible;
+pub mod words;
 
 pub use batch::WriteBatch;
 pub use cursor::Cursor;

@@ -5,28 +5,20 @@
 //! bounds apart lie side by side here, as they do for the blocks of a table.
 //!
 //! # Invariants
-//! F1. Where there are words, the tables are sorted and do not overlap (R1 in `level.rs`), and all their bounds begin with
-//!     `shared`.
-//! F2. A word holds the bytes of a bound behind those: of two that differ the smaller is of the smaller key, and equal ones
-//!     decide nothing.
+//! F1. Where there are words, the tables are sorted and do not overlap (R1 in `level.rs`), and S1 of [`lsm_core::words`] holds
+//!     for their smallest and for their largest user keys.
 
 use crate::tables::TableHandle;
 use lsm_core::key::{common_prefix, leading_bytes};
-use std::cmp::Ordering;
+use lsm_core::words::count_before;
 use std::ops::Deref;
 use std::sync::Arc;
 
 pub(crate) struct Run {
     tables: Box<[Arc<TableHandle>]>,
     shared: Box<[u8]>,
-    words: Box<[Bounds]>,
-}
-
-/// The words of a table's smallest and largest user key (F2).
-#[derive(Clone, Copy)]
-struct Bounds {
-    smallest: u64,
-    largest: u64,
+    smallest: Box<[u64]>,
+    largest: Box<[u64]>,
 }
 
 impl Run {
@@ -36,52 +28,35 @@ impl Run {
         // What lies between two keys begins with what both begin with.
         let shared = &first.first_key()[..common_prefix(first.first_key(), last.meta.largest.user_key())];
         let word = |key: &[u8]| leading_bytes(&key[shared.len()..]);
-        let bounds = |handle: &Arc<TableHandle>| Bounds {
-            smallest: word(handle.first_key()),
-            largest: word(handle.meta.largest.user_key()),
-        };
-        let (shared, words) = (shared.into(), tables.iter().map(bounds).collect());
-        Run { tables: tables.into(), shared, words }
+        let smallest = tables.iter().map(|table| word(table.first_key())).collect();
+        let largest = tables.iter().map(|table| word(table.meta.largest.user_key())).collect();
+        Run { shared: shared.into(), smallest, largest, tables: tables.into() }
     }
 
     /// Tables of level 0, newest first, or one of them.
     pub(crate) fn unsorted(tables: Vec<Arc<TableHandle>>) -> Run {
-        Run { tables: tables.into(), shared: Box::default(), words: Box::default() }
+        Run { tables: tables.into(), shared: Box::default(), smallest: Box::default(), largest: Box::default() }
     }
 
     /// Of sorted tables, or of one alone, the number of the first that does not end before `user_key`.
     pub(crate) fn first_from(&self, user_key: &[u8]) -> usize {
-        let word = match self.word(user_key) {
-            Ok(word) => word,
-            Err(Ordering::Greater) => return self.tables.len(),
-            Err(_) if !self.words.is_empty() => return 0,
-            Err(_) => return self.tables.partition_point(|handle| handle.meta.ends_before(user_key)),
-        };
-        let low = self.words.partition_point(|bounds| bounds.largest < word);
-        if self.words.get(low).is_none_or(|bounds| bounds.largest != word) {
-            return low;
+        let ends_before = |table: &TableHandle| table.meta.ends_before(user_key);
+        match self.largest.is_empty() {
+            true => self.tables.partition_point(|table| ends_before(table)),
+            false => count_before(&self.shared, &self.largest, user_key, |number| ends_before(&self.tables[number])),
         }
-        let equal = self.words[low..].partition_point(|bounds| bounds.largest == word);
-        low + self.tables[low..low + equal].partition_point(|handle| handle.meta.ends_before(user_key))
     }
 
     /// Whether `user_key` lies within table `number`.
     pub(crate) fn covers(&self, number: usize, user_key: &[u8]) -> bool {
-        let is_inside = |word: u64| self.words[number].smallest < word && word < self.words[number].largest;
-        self.word(user_key).is_ok_and(is_inside) || self.tables[number].meta.covers(user_key)
+        self.is_inside(number, user_key).unwrap_or(false) || self.tables[number].meta.covers(user_key)
     }
 
-    /// The word of `user_key`, or how that compares with what all bounds begin with; less, too, where there are no words.
-    #[inline]
-    fn word(&self, user_key: &[u8]) -> Result<u64, Ordering> {
-        if self.words.is_empty() {
-            return Err(Ordering::Less);
-        }
-        let own = &user_key[..user_key.len().min(self.shared.len())];
-        match own.cmp(&self.shared) {
-            Ordering::Equal => Ok(leading_bytes(&user_key[self.shared.len()..])),
-            other => Err(other),
-        }
+    /// Whether the words say that already.
+    fn is_inside(&self, number: usize, user_key: &[u8]) -> Option<bool> {
+        let (smallest, largest) = (self.smallest.get(number)?, self.largest.get(number)?);
+        let word = leading_bytes(user_key.strip_prefix(&*self.shared)?);
+        Some(*smallest < word && word < *largest)
     }
 }
 
@@ -124,7 +99,7 @@ mod tests {
     }
 
     quickcheck! {
-        // F1, F2.
+        // F1.
         fn words_lead_to_the_tables_that_their_bounds_do(
             keys: Vec<(u8, Vec<u8>)>, others: Vec<(u8, Vec<u8>)>, common: u8, joins: bool
         ) -> bool {

@@ -16,6 +16,7 @@ use std::cmp::Ordering;
 
 use lsm_core::coding::Decoder;
 use lsm_core::key::{TRAILER_BYTES, common_prefix, leading_bytes, trailer, user_key};
+use lsm_core::words::count_before;
 use lsm_core::{Error, Result};
 
 use crate::block::{Block, KeyBudget, damaged_entry};
@@ -149,30 +150,8 @@ impl Index {
     /// there is none.
     #[inline]
     pub(crate) fn seek(&self, key: &[u8], trailer: u64) -> usize {
-        if self.shared > 0 {
-            let shared = &self.key(0)[..self.shared];
-            let own = &key[..key.len().min(self.shared)];
-            match own.cmp(shared) {
-                Ordering::Less => return 0,
-                Ordering::Greater => return self.len(),
-                Ordering::Equal => {}
-            }
-        }
-        let prefix = leading_bytes(&key[self.shared..]);
-        let low = self.prefixes.partition_point(|&own| own < prefix);
-        if self.prefixes.get(low) != Some(&prefix) {
-            return low;
-        }
-        let equal = self.prefixes[low..].partition_point(|&own| own == prefix);
-        let (mut low, mut high) = (low, low + equal);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.compare(middle, key, trailer) {
-                Ordering::Less => low = middle + 1,
-                _ => high = middle,
-            }
-        }
-        low
+        let shared = if self.shared > 0 { &self.key(0)[..self.shared] } else { &[] };
+        count_before(shared, &self.prefixes, key, |block| self.compare(block, key, trailer) == Ordering::Less)
     }
 
     /// Bytes of memory that the index takes.
