@@ -7,6 +7,8 @@
 //!     still have it, but only asks the system for pages, which refuses those behind the file's end.
 //! M3. The file is the segment's own: created by it, or renamed to it with no second link, with no
 //!     reader before recovery, and other processes are kept off by the store's lock.
+//! M4. A byte is filled with zero once, before a reservation reaches it, and never after the segment cut the file or ended:
+//!     the file may be another segment's by then.
 
 #![allow(unsafe_code)]
 
@@ -15,12 +17,12 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use lsm_sync::{AtomicBool, AtomicU64, Ordering};
+use lsm_sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::latch::SharedSync;
 use crate::os;
-use crate::positioned::grow;
+use crate::positioned::{PositionedFile, grow};
 use crate::segment::{Chore, Segment, SegmentAccess, SegmentHandle};
 
 /// Pages are asked for in runs: one by one, each costs the commit that comes to it first a fault. A commit that comes to
@@ -32,6 +34,12 @@ const AHEAD_BYTES: u64 = 1 << 20;
 
 const PAGE_BYTES: u64 = 4 << 10;
 
+/// A new file has no pages yet. The system makes small ones for stores through a mapping, and larger ones for larger writes,
+/// which cost a third to ask for, this time and whenever the file is recycled. Still larger ones would cost syncs: what is
+/// stored to one makes all of it count as changed.
+const FILLED_BYTES: usize = 32 << 10;
+static ZEROS: [u8; FILLED_BYTES] = [0; FILLED_BYTES];
+
 /// The exclusive side.
 pub(crate) struct MappedSegment {
     /// `None` while the room is zero, since an empty mapping is an error, and after a cut.
@@ -42,6 +50,8 @@ pub(crate) struct MappedSegment {
     ready: u64,
     /// Up to where pages were let go of, or a chore was given out that does.
     gone: u64,
+    /// Up to where the file is known to be filled.
+    filled: u64,
     shared: Arc<Shared>,
 }
 
@@ -51,19 +61,29 @@ struct Shared {
     /// Whether anybody wanted a sync.
     is_synced: AtomicBool,
     sync: SharedSync,
+    filled: Filled,
+}
+
+/// How far a file is filled with zeros. The writer and its chores do it, one at a time (M4).
+struct Filled {
+    bytes: AtomicU64,
+    /// Who fills has it.
+    turn: Mutex<()>,
 }
 
 impl MappedSegment {
-    /// An empty segment over `file`, of which the first `room` bytes have blocks (M1, M3).
-    pub(crate) fn new(file: File, room: u64) -> io::Result<MappedSegment> {
+    /// An empty segment over `file`, of which the first `room` bytes have blocks (M1, M3), and the first `filled` bytes may
+    /// have been written before.
+    pub(crate) fn new(file: File, room: u64, filled: u64) -> io::Result<MappedSegment> {
         let map = map(&file, room)?;
         let shared = Shared {
             file,
             committed: AtomicU64::new(0),
             is_synced: AtomicBool::new(false),
             sync: SharedSync::default(),
+            filled: Filled { bytes: AtomicU64::new(filled), turn: Mutex::new(()) },
         };
-        Ok(MappedSegment { map, room, reserved: 0, ready: 0, gone: 0, shared: Arc::new(shared) })
+        Ok(MappedSegment { map, room, reserved: 0, ready: 0, gone: 0, filled, shared: Arc::new(shared) })
     }
 
     fn make_room(&mut self, needed: u64) -> io::Result<()> {
@@ -90,13 +110,14 @@ impl MappedSegment {
         let ready = self.ready.max(written)..end.saturating_add(ahead_bytes).min(self.room);
         let gone = self.gone..written;
         (self.ready, self.gone) = (ready.end, gone.end);
-        Some(Pages { map, ready, gone })
+        Some(Pages { map, ready, gone, shared: Arc::clone(&self.shared) })
     }
 
-    /// Unmaps, then cuts the file (M2).
+    /// Unmaps, then cuts the file (M2, M4).
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.reserved = 0;
         self.map = None;
+        self.filled = self.shared.filled.end();
         self.shared.file.set_len(bytes)?;
         self.room = bytes;
         Ok(())
@@ -109,6 +130,9 @@ impl Segment for MappedSegment {
         let start = self.len();
         let end = start + bytes as u64;
         self.make_room(end)?;
+        if end > self.filled {
+            self.filled = self.shared.fill(end, self.room);
+        }
         if end > self.ready
             && let Some(pages) = self.make_ready(end, READY_BYTES)
         {
@@ -166,6 +190,40 @@ impl Segment for MappedSegment {
     }
 }
 
+impl Drop for MappedSegment {
+    fn drop(&mut self) {
+        self.shared.filled.end();
+    }
+}
+
+impl Shared {
+    /// Fills the file up to `end` at least, but not behind `room`, and says up to where it is filled (M4).
+    fn fill(&self, end: u64, room: u64) -> u64 {
+        let Filled { bytes, turn } = &self.filled;
+        if bytes.load(Ordering::Acquire) < end {
+            let _turn = turn.lock();
+            while let filled = bytes.load(Ordering::Relaxed)
+                && filled < end
+            {
+                let zeros = &ZEROS[..FILLED_BYTES.min((room - filled) as usize)];
+                // It has blocks (M1), which read as zeros in any case.
+                let _ = self.file.write_at(zeros, filled);
+                bytes.store(filled + zeros.len() as u64, Ordering::Release);
+            }
+        }
+        bytes.load(Ordering::Acquire)
+    }
+}
+
+impl Filled {
+    /// Nothing is filled from now on (M4).
+    fn end(&self) -> u64 {
+        let _turn = self.turn.lock();
+        self.bytes.store(u64::MAX, Ordering::Release);
+        u64::MAX
+    }
+}
+
 impl SegmentHandle for Shared {
     fn len(&self) -> u64 {
         self.committed.load(Ordering::Acquire)
@@ -187,19 +245,21 @@ struct Pages {
     map: Arc<MmapRaw>,
     ready: Range<u64>,
     gone: Range<u64>,
+    shared: Arc<Shared>,
 }
 
 impl Pages {
     /// Asks for the former, and takes the latter out of this process: they stay in the system's cache, and count as memory of
     /// the store no longer. A system that cannot do it does without.
     fn ask_for(self) {
-        let Pages { map, mut ready, gone } = self;
+        let Pages { map, mut ready, gone, shared } = self;
         // SAFETY: the mapping is one of a file and shared, so that whoever comes to such a page again finds in it what was
         // stored there.
         let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, gone.start as usize, bytes(&gone)) };
         while !ready.is_empty() {
             // The system keeps others from mapping anything meanwhile: a thread that stands back shall not be long at it.
             let part = ready.start..ready.end.min(ready.start + READY_BYTES);
+            shared.fill(part.end, map.len() as u64);
             let _ = map.advise_range(Advice::PopulateWrite, part.start as usize, bytes(&part));
             ready.start = part.end;
         }

@@ -50,7 +50,7 @@ impl Fs for OsFs {
 
     fn create_segment(&self, path: &Path, bytes: u64, access: SegmentAccess) -> io::Result<Box<dyn Segment>> {
         let file = create_new(path)?;
-        segment(file, bytes, access).inspect_err(|_| {
+        segment(file, bytes, 0, access).inspect_err(|_| {
             // The first error is the one to report; a name that stays is an empty log.
             let _ = std::fs::remove_file(path);
         })
@@ -66,7 +66,7 @@ impl Fs for OsFs {
         }
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags(OFlag::O_NOFOLLOW)).open(from)?;
         check_regular(&file)?;
-        let segment = segment(file, metadata.bytes, access)?;
+        let segment = segment(file, metadata.bytes, metadata.bytes, access)?;
         std::fs::rename(from, to)?;
         Ok(Some(segment))
     }
@@ -253,10 +253,11 @@ fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn segment(file: File, bytes: u64, access: SegmentAccess) -> io::Result<Box<dyn Segment>> {
+/// A segment over a file, of which the first `bytes` bytes get blocks, and the first `made` bytes had them.
+fn segment(file: File, bytes: u64, made: u64, access: SegmentAccess) -> io::Result<Box<dyn Segment>> {
     if access == SegmentAccess::Mapped && overwrites_in_place(&file)? {
         match allocate(&file, bytes) {
-            Ok(()) => return Ok(Box::new(MappedSegment::new(file, bytes)?)),
+            Ok(()) => return Ok(Box::new(MappedSegment::new(file, bytes, made)?)),
             Err(error) if is_unsupported(&error) => {}
             Err(error) => return Err(error),
         }

@@ -120,6 +120,20 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Lane("writeback"),
     },
     Plant {
+        name: "zeros-over-what-was-written",
+        file: "crates/lsm-fs/src/map.rs",
+        find: "if end > self.filled {",
+        plant: "if end > self.room {",
+        caught_by: Test("-p lsm-fs --test fs segment"),
+    },
+    Plant {
+        name: "zeros-over-another-log",
+        file: "crates/lsm-fs/src/map.rs",
+        find: "    fn drop(&mut self) {\n        self.shared.filled.end();",
+        plant: "    fn drop(&mut self) {",
+        caught_by: Test("-p lsm-fs --test fs segment"),
+    },
+    Plant {
         name: "refused-write-inserted",
         file: "crates/lsm-engine/src/commit.rs",
         find: "        if delivered.is_ok() {",

@@ -131,6 +131,26 @@ fn chores_change_nothing_but_the_time_it_takes() {
     });
 }
 
+/// Covers M4: a chore that comes late finds the file to be another segment's.
+#[test]
+fn chores_of_a_segment_end_with_it() {
+    check(|fs, root, access| {
+        let (old, new) = (root.join("old"), root.join("new"));
+        let mut segment = fs.create_segment(&old, 4 << 20, access).unwrap();
+        let mut late: Vec<Chore> = Vec::new();
+        append(&mut *segment, &[1; 10_000]);
+        late.extend(segment.chore());
+        drop(segment);
+        let mut segment = fs.recycle_segment(&old, &new, access).unwrap().unwrap();
+        let record = vec![2; 900_000];
+        append(&mut *segment, &record);
+        late.drain(..).for_each(|chore| chore());
+        append(&mut *segment, &record);
+        segment.finish().unwrap();
+        assert!(contents(&*fs, &new) == [&record[..], &record].concat());
+    });
+}
+
 #[test]
 fn a_log_that_is_synced_has_no_chores() {
     check(|fs, root, access| {
