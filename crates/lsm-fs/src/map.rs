@@ -15,14 +15,15 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use lsm_sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use lsm_sync::{AtomicU64, Mutex, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::latch::SharedSync;
 use crate::os;
-use crate::positioned::{PositionedFile, grow};
+use crate::positioned::grow;
 use crate::segment::{Chore, Segment, SegmentAccess, SegmentHandle};
 
 /// Pages are asked for in runs: one by one, each costs the commit that comes to it first a fault. A commit that comes to
@@ -32,11 +33,18 @@ const READY_BYTES: u64 = 64 << 10;
 /// processor for some milliseconds.
 const AHEAD_BYTES: u64 = 1 << 20;
 
+/// After a sync so many commits are positioned writes, if they are short. The first store to a page that was synced is a
+/// fault, which costs more than two such writes, and all of the page counts as changed; of what is written, only its blocks
+/// of 4 KiB.
+const WRITES_AFTER_SYNC: u32 = 64;
+const WRITE_BYTES_MAX: usize = 64 << 10;
+
 const PAGE_BYTES: u64 = 4 << 10;
 
-/// A new file has no pages yet. The system makes small ones for stores through a mapping, and larger ones for larger writes,
-/// which cost a third to ask for, this time and whenever the file is recycled. Still larger ones would cost syncs: what is
-/// stored to one makes all of it count as changed.
+/// A new file has no pages yet, and its blocks are not yet marked as written, which costs the next sync a journal commit: so
+/// much of it at a time is filled with zeros. The system makes small pages for stores through a mapping and small writes,
+/// and larger ones for larger writes, which cost a third to ask for, this time and whenever the file is recycled. But what
+/// is stored to a page makes all of it count as changed: a log that is synced gets small ones.
 const FILLED_BYTES: usize = 32 << 10;
 static ZEROS: [u8; FILLED_BYTES] = [0; FILLED_BYTES];
 
@@ -46,6 +54,12 @@ pub(crate) struct MappedSegment {
     map: Option<Arc<MmapRaw>>,
     room: u64,
     reserved: usize,
+    /// Where the writer fills a reservation that is to be a positioned write; empty if it fills the mapping.
+    scratch: Vec<u8>,
+    /// How many commits from now on may be positioned writes.
+    writes_left: u32,
+    /// How often anybody had wanted a sync at the last reservation.
+    syncs: u64,
     /// Up to where pages were asked for, or a chore was given out that does.
     ready: u64,
     /// Up to where pages were let go of, or a chore was given out that does.
@@ -58,8 +72,8 @@ pub(crate) struct MappedSegment {
 struct Shared {
     file: File,
     committed: AtomicU64,
-    /// Whether anybody wanted a sync.
-    is_synced: AtomicBool,
+    /// How often anybody wanted a sync.
+    syncs: AtomicU64,
     sync: SharedSync,
     filled: Filled,
 }
@@ -79,11 +93,22 @@ impl MappedSegment {
         let shared = Shared {
             file,
             committed: AtomicU64::new(0),
-            is_synced: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
             sync: SharedSync::default(),
             filled: Filled { bytes: AtomicU64::new(filled), turn: Mutex::new(()) },
         };
-        Ok(MappedSegment { map, room, reserved: 0, ready: 0, gone: 0, filled, shared: Arc::new(shared) })
+        Ok(MappedSegment {
+            map,
+            room,
+            reserved: 0,
+            scratch: Vec::new(),
+            writes_left: 0,
+            syncs: 0,
+            ready: 0,
+            gone: 0,
+            filled,
+            shared: Arc::new(shared),
+        })
     }
 
     fn make_room(&mut self, needed: u64) -> io::Result<()> {
@@ -101,7 +126,7 @@ impl MappedSegment {
     /// them: a log that is synced gets them one by one.
     #[cold]
     fn make_ready(&mut self, end: u64, ahead_bytes: u64) -> Option<Pages> {
-        if self.shared.is_synced.load(Ordering::Relaxed) {
+        if self.syncs > 0 {
             self.ready = u64::MAX;
             return None;
         }
@@ -113,9 +138,47 @@ impl MappedSegment {
         Some(Pages { map, ready, gone, shared: Arc::clone(&self.shared) })
     }
 
+    /// The reservation, in the file.
+    fn memory(&mut self) -> &mut [u8] {
+        let (start, end) = (self.len(), self.len() + self.reserved as u64);
+        let Some(map) = &self.map else { return &mut [] };
+        assert!(end <= map.len() as u64, "M1: {end} of {} bytes", map.len());
+        let start = map.as_mut_ptr().wrapping_add(start as usize);
+        // SAFETY: the mapping has these bytes (M1) and nobody cuts the file while the segment has it (M2, M3); what lies
+        // behind `len` nobody else touches, and the slice borrows the segment as a whole.
+        unsafe { std::slice::from_raw_parts_mut(start, self.reserved) }
+    }
+
+    /// Whether the next commit is a positioned write.
+    fn will_write(&mut self, bytes: usize) -> bool {
+        let syncs = self.shared.syncs.load(Ordering::Relaxed);
+        if syncs != self.syncs {
+            (self.syncs, self.writes_left) = (syncs, WRITES_AFTER_SYNC);
+        }
+        self.writes_left > 0 && bytes <= WRITE_BYTES_MAX
+    }
+
+    /// Writes all of the reservation: if it were filled in the mapping, all of it would be in the file.
+    #[cold]
+    fn write(&mut self) {
+        self.writes_left -= 1;
+        let scratch = std::mem::take(&mut self.scratch);
+        if self.shared.file.write_all_at(&scratch, self.len()).is_err() {
+            // What a system call could not do the mapping can (M1). An error of the disk is the next sync's to report.
+            self.memory().copy_from_slice(&scratch);
+        }
+        self.scratch = scratch;
+    }
+
+    /// Nothing is reserved any more.
+    fn give_up(&mut self) {
+        self.reserved = 0;
+        self.scratch.clear();
+    }
+
     /// Unmaps, then cuts the file (M2, M4).
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
-        self.reserved = 0;
+        self.give_up();
         self.map = None;
         self.filled = self.shared.filled.end();
         self.shared.file.set_len(bytes)?;
@@ -126,30 +189,31 @@ impl MappedSegment {
 
 impl Segment for MappedSegment {
     fn reserve(&mut self, bytes: usize) -> io::Result<&mut [u8]> {
-        self.reserved = 0;
-        let start = self.len();
-        let end = start + bytes as u64;
+        self.give_up();
+        let end = self.len() + bytes as u64;
         self.make_room(end)?;
         if end > self.filled {
             self.filled = self.shared.fill(end, self.room);
+        }
+        self.reserved = bytes;
+        if self.will_write(bytes) {
+            self.scratch.resize(bytes, 0);
+            return Ok(&mut self.scratch);
         }
         if end > self.ready
             && let Some(pages) = self.make_ready(end, READY_BYTES)
         {
             pages.ask_for();
         }
-        self.reserved = bytes;
-        let Some(map) = &self.map else { return Ok(&mut []) };
-        assert!(end <= map.len() as u64, "M1: {end} of {} bytes", map.len());
-        let start = map.as_mut_ptr().wrapping_add(start as usize);
-        // SAFETY: the mapping has these bytes (M1) and nobody cuts the file while the segment has it (M2, M3); what lies
-        // behind `len` nobody else touches, and the slice borrows the segment as a whole.
-        Ok(unsafe { std::slice::from_raw_parts_mut(start, bytes) })
+        Ok(self.memory())
     }
 
     fn commit(&mut self, bytes: usize) {
         assert!(bytes <= self.reserved, "commit of {bytes} bytes, reserved {}", self.reserved);
-        self.reserved = 0;
+        if !self.scratch.is_empty() {
+            self.write();
+        }
+        self.give_up();
         // The only one that writes it.
         self.shared.committed.store(self.len() + bytes as u64, Ordering::Release);
     }
@@ -202,13 +266,17 @@ impl Shared {
         let Filled { bytes, turn } = &self.filled;
         if bytes.load(Ordering::Acquire) < end {
             let _turn = turn.lock();
-            while let filled = bytes.load(Ordering::Relaxed)
+            while let mut filled = bytes.load(Ordering::Relaxed)
                 && filled < end
             {
-                let zeros = &ZEROS[..FILLED_BYTES.min((room - filled) as usize)];
-                // It has blocks (M1), which read as zeros in any case.
-                let _ = self.file.write_at(zeros, filled);
-                bytes.store(filled + zeros.len() as u64, Ordering::Release);
+                let is_synced = filled < READY_BYTES || self.syncs.load(Ordering::Relaxed) > 0;
+                let page_bytes = if is_synced { PAGE_BYTES as usize } else { FILLED_BYTES };
+                for zeros in ZEROS[..FILLED_BYTES.min((room - filled) as usize)].chunks(page_bytes) {
+                    // It has blocks (M1), which read as zeros in any case.
+                    let _ = self.file.write_all_at(zeros, filled);
+                    filled += zeros.len() as u64;
+                }
+                bytes.store(filled, Ordering::Release);
             }
         }
         bytes.load(Ordering::Acquire)
@@ -235,7 +303,7 @@ impl SegmentHandle for Shared {
     }
 
     fn sync(&self) -> io::Result<u64> {
-        self.is_synced.store(true, Ordering::Relaxed);
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         self.sync.sync(self.len(), || self.deliver(), || self.file.sync_data())
     }
 }

@@ -127,6 +127,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Test("-p lsm-fs --test fs segment"),
     },
     Plant {
+        name: "record-after-a-sync-not-written",
+        file: "crates/lsm-fs/src/map.rs",
+        find: "if !self.scratch.is_empty() {",
+        plant: "if self.scratch.len() > 200 {",
+        caught_by: Test("-p lsm-fs --test fs segment"),
+    },
+    Plant {
         name: "zeros-over-another-log",
         file: "crates/lsm-fs/src/map.rs",
         find: "    fn drop(&mut self) {\n        self.shared.filled.end();",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lsm_fs::{Chore, Fs, MemFs, OsFs, Segment, SegmentAccess};
+use quickcheck::{Gen, QuickCheck};
 
 const ACCESSES: [SegmentAccess; 2] = [SegmentAccess::Mapped, SegmentAccess::Positioned];
 
@@ -149,6 +150,62 @@ fn chores_of_a_segment_end_with_it() {
         segment.finish().unwrap();
         assert!(contents(&*fs, &new) == [&record[..], &record].concat());
     });
+}
+
+/// Records of any length, syncs, cuts and late chores in any order, against a plain vector. A sync changes how the next
+/// records are written, for some 64 of them.
+fn segments_are_vectors(steps: Vec<(u8, u16)>) -> bool {
+    check(|fs, root, access| {
+        let path = root.join("log");
+        let mut segment = fs.create_segment(&path, 4096, access).unwrap();
+        let (mut expected, mut late) = (Vec::new(), Vec::<Chore>::new());
+        for &(step, size) in &steps {
+            let size = usize::from(size);
+            match step % 16 {
+                0 => {
+                    assert_eq!(segment.handle().sync().unwrap(), expected.len() as u64);
+                    expected = found(&*fs, &path, expected);
+                }
+                1 if size % 5 == 0 => {
+                    expected.truncate(expected.len().saturating_sub(size));
+                    segment.cut(expected.len() as u64).unwrap();
+                }
+                1 => late.drain(..).for_each(|chore| chore()),
+                2 => {
+                    segment.reserve(size).unwrap().fill(0xee);
+                }
+                3 => {
+                    let record = vec![step; size * 3];
+                    append(&mut *segment, &record);
+                    expected.extend(record);
+                }
+                _ => {
+                    // Only a part of what is reserved.
+                    let record = vec![step; size % 300];
+                    segment.reserve(record.len() + 7).unwrap()[..record.len()].copy_from_slice(&record);
+                    segment.commit(record.len());
+                    expected.extend(record);
+                }
+            }
+            late.extend(segment.chore());
+        }
+        segment.handle().deliver().unwrap();
+        expected = found(&*fs, &path, expected);
+        segment.finish().unwrap();
+        assert!(contents(&*fs, &path) == expected);
+    });
+    true
+}
+
+/// Gives `expected` back if the file begins so.
+fn found(fs: &dyn Fs, path: &Path, expected: Vec<u8>) -> Vec<u8> {
+    assert!(contents(fs, path).starts_with(&expected), "{} bytes", expected.len());
+    expected
+}
+
+#[test]
+fn a_segment_is_a_vector_whatever_happens_in_between() {
+    QuickCheck::new().rng(Gen::new(300)).tests(60).quickcheck(segments_are_vectors as fn(Vec<(u8, u16)>) -> bool);
 }
 
 #[test]
