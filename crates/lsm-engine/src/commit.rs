@@ -239,7 +239,7 @@ impl Store {
             }
             Durability::Buffered | Durability::Synced => {
                 let position = writer.wal.append(batch.as_bytes())?;
-                writer.wal.chore().into_iter().for_each(|chore| self.background.executor.execute(chore));
+                self.give_out_chore(writer);
                 let is_safe = durability == Durability::Buffered && writer.wal.is_delivered(position);
                 (!is_safe).then(|| (writer.wal.handle(), position))
             }
@@ -336,7 +336,14 @@ impl Store {
         let fresh = self.create_log(number, recycled, predecessor, writer.next_seq);
         let fresh = fresh.inspect_err(|_| recycled.into_iter().for_each(|number| self.logs.keep_recyclable(number)))?;
         self.logs.retire(std::mem::replace(&mut writer.wal, fresh));
+        // Before the flush that comes next: it takes a processor for long.
+        self.give_out_chore(writer);
         Ok(())
+    }
+
+    /// Lets another thread do what appends to the log would have to.
+    fn give_out_chore(&self, writer: &mut Writer) {
+        writer.wal.chore().into_iter().for_each(|chore| self.background.executor.execute(chore));
     }
 
     /// Lets families that hold nothing move on to the new log, and freezes those that hold back old ones.
