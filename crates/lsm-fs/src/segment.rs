@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// How the bytes of a segment get to the operating system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentAccess {
-    /// Through a mapping: a commit is a copy to memory and delivered at once.
+    /// Through a mapping: a commit is a copy to memory, or soon after a sync a `pwrite`, and delivered at once.
     ///
     /// Disk blocks are allocated ahead. A page that the system evicted and then fails to read back, or
     /// a file that somebody else truncates, kills the process with SIGBUS.
