@@ -27,6 +27,8 @@ pub(crate) mod rocksdb;
 pub(crate) mod sled;
 #[cfg(feature = "surrealkv")]
 pub(crate) mod surrealkv;
+#[cfg(feature = "tidesdb")]
+pub(crate) mod tidesdb;
 
 /// What a commit survives when it returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,6 +144,8 @@ macro_rules! with_engine {
             "sled" => $run::<$crate::engines::sled::Sled>($($argument),*),
             #[cfg(feature = "surrealkv")]
             "surrealkv" => $run::<$crate::engines::surrealkv::Surreal>($($argument),*),
+            #[cfg(feature = "tidesdb")]
+            "tidesdb" => $run::<$crate::engines::tidesdb::Tides>($($argument),*),
             other => anyhow::bail!("engine {other} is not compiled in: see `cargo xtask bench --help`"),
         }
     };
@@ -165,4 +169,6 @@ pub(crate) const ENGINES: &[(&str, &str)] = &[
     ("sled", "sled 1.0.0-alpha.124, zstd; commits reach the disk every 200 ms and may be lost when the process ends"),
     #[cfg(feature = "surrealkv")]
     ("surrealkv", "surrealkv 1.2, Durability::Eventual"),
+    #[cfg(feature = "tidesdb")]
+    ("tidesdb", "TidesDB 10.2 by tidesdb 1.0, its log synced every second"),
 ];

@@ -18,8 +18,9 @@ Usage: cargo xtask bench [--quick | --full] [--peers A,B] [--scenario A,B] [ARGS
        cargo xtask bench report DIRECTORY         makes the report of earlier results again
        cargo xtask bench --micro [ARGS]           the criterion benches of all crates, ARGS go to criterion
 
-Without --peers: fjall, lmdb and redb, which build in a minute or two. There are sled, surrealkv, rocksdb and
-rocksdb-tuned, too; RocksDB's C++ builds for about half an hour, once, and wants clang and libclang.
+Without --peers: fjall, lmdb and redb, which build in a minute or two. There are sled, surrealkv, tidesdb, rocksdb and
+rocksdb-tuned, too. TidesDB's C wants cmake and liblz4; RocksDB's C++ builds for about half an hour, once, and wants
+clang and libclang.
 All other arguments: cargo xtask bench run --help";
 
 /// The peers of a run that names none.
