@@ -101,7 +101,8 @@ fn a_read_meets_the_swap_of_its_view() {
             changing.flush().unwrap();
         });
         let mut last = 1;
-        for _ in 0..3 {
+        // Many: a schedule has to meet two steps of one of them.
+        for _ in 0..12 {
             let seen = number(db.multi_get(&["a", "b"]).unwrap());
             assert!(seen >= last, "a read sees {seen} after {last}");
             last = seen;
