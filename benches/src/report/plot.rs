@@ -71,8 +71,9 @@ pub(super) fn ratios(engines: &[(&str, RGBColor)], rows: &[(&str, Vec<(f64, RGBC
         area.fill(&WHITE).map_err(as_error)?;
         let font = || ("sans-serif", 13).into_font().color(&BLACK);
         let text = |text: String, at: (i32, i32)| area.draw(&Text::new(text, at, font())).map_err(as_error);
+        let apart = ((width - 14) / engines.len().max(1) as i32).min(120);
         for (index, (name, colour)) in engines.iter().enumerate() {
-            let x = left + 100 * index as i32;
+            let x = 14 + apart * index as i32;
             area.draw(&Circle::new((x, 13), 5, colour.filled())).map_err(as_error)?;
             text((*name).to_owned(), (x + 9, 7))?;
         }
