@@ -31,7 +31,7 @@ impl Engine for Tides {
             .block_cache_size(config.cache_bytes)
             .memtable_write_buffer_size(config.write_buffer_bytes)
             .value_separation_threshold(BLOCK_BYTES / 4)
-            // Without a sync, commits wait in the process.
+            // With `SyncMode::None` commits would be lost with the process.
             .memtable_sync_mode(match config.durability {
                 Durability::Process => SyncMode::Interval,
                 Durability::Power => SyncMode::Full,

@@ -64,8 +64,6 @@ pub(crate) struct MappedSegment {
     ready: u64,
     /// Up to where pages were let go of, or a chore was given out that does.
     gone: u64,
-    /// Up to where the file is known to be filled.
-    filled: u64,
     shared: Arc<Shared>,
 }
 
@@ -106,7 +104,6 @@ impl MappedSegment {
             syncs: 0,
             ready: 0,
             gone: 0,
-            filled,
             shared: Arc::new(shared),
         })
     }
@@ -180,7 +177,7 @@ impl MappedSegment {
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.give_up();
         self.map = None;
-        self.filled = self.shared.filled.end();
+        self.shared.filled.end();
         self.shared.file.set_len(bytes)?;
         self.room = bytes;
         Ok(())
@@ -192,9 +189,7 @@ impl Segment for MappedSegment {
         self.give_up();
         let end = self.len() + bytes as u64;
         self.make_room(end)?;
-        if end > self.filled {
-            self.filled = self.shared.fill(end, self.room);
-        }
+        self.shared.fill(end, self.room);
         self.reserved = bytes;
         if self.will_write(bytes) {
             self.scratch.resize(bytes, 0);
@@ -261,34 +256,38 @@ impl Drop for MappedSegment {
 }
 
 impl Shared {
-    /// Fills the file up to `end` at least, but not behind `room`, and says up to where it is filled (M4).
-    fn fill(&self, end: u64, room: u64) -> u64 {
-        let Filled { bytes, turn } = &self.filled;
-        if bytes.load(Ordering::Acquire) < end {
-            let _turn = turn.lock();
-            while let mut filled = bytes.load(Ordering::Relaxed)
-                && filled < end
-            {
-                let is_synced = filled < READY_BYTES || self.syncs.load(Ordering::Relaxed) > 0;
-                let page_bytes = if is_synced { PAGE_BYTES as usize } else { FILLED_BYTES };
-                for zeros in ZEROS[..FILLED_BYTES.min((room - filled) as usize)].chunks(page_bytes) {
-                    // It has blocks (M1), which read as zeros in any case.
-                    let _ = self.file.write_all_at(zeros, filled);
-                    filled += zeros.len() as u64;
-                }
-                bytes.store(filled, Ordering::Release);
-            }
+    /// Fills the file up to `end` at least, but not behind `room` (M4). Mostly it is.
+    #[inline]
+    fn fill(&self, end: u64, room: u64) {
+        if self.filled.bytes.load(Ordering::Acquire) < end {
+            self.fill_more(end, room);
         }
-        bytes.load(Ordering::Acquire)
+    }
+
+    #[cold]
+    fn fill_more(&self, end: u64, room: u64) {
+        let Filled { bytes, turn } = &self.filled;
+        let _turn = turn.lock();
+        while let mut filled = bytes.load(Ordering::Relaxed)
+            && filled < end
+        {
+            let is_synced = filled < READY_BYTES || self.syncs.load(Ordering::Relaxed) > 0;
+            let page_bytes = if is_synced { PAGE_BYTES as usize } else { FILLED_BYTES };
+            for zeros in ZEROS[..FILLED_BYTES.min((room - filled) as usize)].chunks(page_bytes) {
+                // It has blocks (M1), which read as zeros in any case.
+                let _ = self.file.write_all_at(zeros, filled);
+                filled += zeros.len() as u64;
+            }
+            bytes.store(filled, Ordering::Release);
+        }
     }
 }
 
 impl Filled {
     /// Nothing is filled from now on (M4).
-    fn end(&self) -> u64 {
+    fn end(&self) {
         let _turn = self.turn.lock();
         self.bytes.store(u64::MAX, Ordering::Release);
-        u64::MAX
     }
 }
 

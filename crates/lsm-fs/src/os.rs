@@ -253,11 +253,11 @@ fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// A segment over a file, of which the first `bytes` bytes get blocks, and the first `made` bytes had them.
-fn segment(file: File, bytes: u64, made: u64, access: SegmentAccess) -> io::Result<Box<dyn Segment>> {
+/// A segment over a file, of which the first `bytes` bytes get blocks, and the first `filled` bytes may have been written before.
+fn segment(file: File, bytes: u64, filled: u64, access: SegmentAccess) -> io::Result<Box<dyn Segment>> {
     if access == SegmentAccess::Mapped && overwrites_in_place(&file)? {
         match allocate(&file, bytes) {
-            Ok(()) => return Ok(Box::new(MappedSegment::new(file, bytes, made)?)),
+            Ok(()) => return Ok(Box::new(MappedSegment::new(file, bytes, filled)?)),
             Err(error) if is_unsupported(&error) => {}
             Err(error) => return Err(error),
         }
