@@ -27,8 +27,8 @@ use tokio::runtime::Runtime;
 /// Pauses before a job that met an I/O error is tried again; after the last one the failure is latched.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
-/// While memtables wait for their flush, level 0 may have so many times the tables at which it is taken down otherwise. Writers
-/// wait for flushes, so those get the processors first; and one compaction does then what two would have done.
+/// While memtables fill about as fast as they are flushed, level 0 may have so many times the tables at which it is taken down
+/// otherwise. Writers wait for flushes, so those get the processors first; and one compaction does then what two would have done.
 const BUSY_TRIGGERS: usize = 2;
 
 pub(crate) struct Background {
@@ -50,6 +50,8 @@ struct State {
     compactions: usize,
     /// What all running compactions together write at most.
     compacting_bytes: u64,
+    /// Callers who wait until nothing is due.
+    settling: usize,
     /// Why flushes do not get on at the moment.
     blocked: Option<Error>,
     /// Why compactions do not get on at the moment.
@@ -215,7 +217,7 @@ impl Store {
     fn pick(&self, state: &mut State, family: &Family, oldest_snapshot: Option<SeqNo>) -> Option<Plan> {
         let (mut options, view) = (self.leveled_options(), family.view.load());
         let version = &view.version;
-        if !view.frozen.is_empty() {
+        if view.is_filling() && state.settling == 0 {
             options.level0_trigger *= BUSY_TRIGGERS;
         }
         let in_flight = state.in_flight.entry(family.id).or_default();
@@ -252,6 +254,13 @@ impl Store {
     /// Returns once no job is running or due.
     pub(crate) fn wait_for_compactions(self: &Arc<Self>) -> Result<()> {
         self.note_shortage(None);
+        self.background.state.lock().settling += 1;
+        let settled = self.wait_until_settled();
+        self.background.state.lock().settling -= 1;
+        settled
+    }
+
+    fn wait_until_settled(self: &Arc<Self>) -> Result<()> {
         self.retry();
         loop {
             self.health.check_writable()?;
@@ -416,24 +425,53 @@ impl Drop for ManualReservation {
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
-    use crate::Options;
+    use crate::{Db, Options};
     use lsm_compaction::StepExecutor;
     use lsm_fs::MemFs;
 
-    #[test]
-    fn level_0_goes_down_later_while_memtables_wait() {
+    /// A store whose background work is stepped, and which takes level 0 down at two tables.
+    fn stepped() -> (Db, Arc<Family>, Arc<StepExecutor>) {
         let executor = Arc::<StepExecutor>::default();
         let options = Options::new().fs(Arc::new(MemFs::new())).executor(Arc::clone(&executor) as _);
-        let db = options.level0_file_num_compaction_trigger(2).open("/store").unwrap();
+        let db = options.level0_file_num_compaction_trigger(2).write_buffer_size(64 << 10).open("/store").unwrap();
         let family = db.store().family(ColumnFamilyId::DEFAULT).unwrap();
-        let is_due = || db.store().pick(&mut State::default(), &family, None).is_some();
+        (db, family, executor)
+    }
+
+    fn is_due(db: &Db, family: &Family) -> bool {
+        db.store().pick(&mut State::default(), family, None).is_some()
+    }
+
+    #[test]
+    fn level_0_goes_down_later_while_memtables_wait() {
+        let (db, family, executor) = stepped();
         for tables in 1..6_u8 {
             db.put("key", [tables]).unwrap();
             db.store().rotate_all().unwrap().unwrap();
-            assert_eq!(is_due(), tables > 2 * BUSY_TRIGGERS as u8, "a memtable beside {} tables", tables - 1);
+            let waiting = format!("a memtable beside {} tables", tables - 1);
+            assert_eq!(is_due(&db, &family), tables > 2 * BUSY_TRIGGERS as u8, "{waiting}");
             db.store().flush_family(&family).unwrap();
-            assert_eq!(is_due(), tables >= 2, "{tables} tables");
+            assert_eq!(is_due(&db, &family), tables >= 2, "{tables} tables");
         }
         while executor.step() {}
+    }
+
+    #[test]
+    fn level_0_goes_down_later_while_the_memtable_is_more_than_half_full_unless_somebody_waits_for_it() {
+        let (db, family, executor) = stepped();
+        for tables in 0..2_u8 {
+            db.put("key", [tables]).unwrap();
+            db.store().rotate_all().unwrap().unwrap();
+            db.store().flush_family(&family).unwrap();
+        }
+        assert!(is_due(&db, &family));
+        db.put("filler", vec![0; 40 << 10]).unwrap();
+        assert!(!is_due(&db, &family));
+        while executor.step() {}
+        let level0 = || family.view.load().version.level(0).len();
+        assert_eq!(level0(), 2);
+        db.wait_for_compactions().unwrap();
+        assert!(level0() < 2);
+        assert_eq!(db.store().background.state.lock().settling, 0);
     }
 }

@@ -62,6 +62,11 @@ impl View {
         self.frozen.len() + 1 >= MEMTABLES_MAX
     }
 
+    /// Whether memtables fill about as fast as they are flushed: one waits, or was flushed while the next became half full.
+    pub(crate) fn is_filling(&self) -> bool {
+        !self.frozen.is_empty() || self.active.bytes_used() > self.active.capacity() / 2
+    }
+
     /// The oldest log that may hold entries which are in no table.
     pub(crate) fn oldest_log(&self) -> FileNumber {
         self.frozen.last().map_or(self.active_log, |frozen| frozen.log)

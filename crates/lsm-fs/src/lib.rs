@@ -47,6 +47,7 @@ mod pages;
 mod positioned;
 mod priority;
 pub mod segment;
+mod writeback;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use fs::{FileType, FileWriter, Fs, Lock, Metadata};

@@ -20,6 +20,7 @@ use crate::latch::SyncLatch;
 use crate::map::MappedSegment;
 use crate::positioned::{PositionedFile, PositionedSegment};
 use crate::segment::{Segment, SegmentAccess};
+use crate::writeback::Writeback;
 
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
@@ -37,7 +38,7 @@ pub struct OsFs;
 
 impl Fs for OsFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn FileWriter>> {
-        Ok(Box::new(OsWriter { file: create_new(path)?, latch: SyncLatch::default() }))
+        Ok(Box::new(OsWriter { file: create_new(path)?, writeback: Writeback::default(), latch: SyncLatch::default() }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
@@ -145,12 +146,15 @@ impl Fs for OsFs {
 
 struct OsWriter {
     file: File,
+    writeback: Writeback,
     latch: SyncLatch,
 }
 
 impl Write for OsWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        retry(|| self.file.write(bytes))
+        let written = retry(|| self.file.write(bytes))?;
+        self.writeback.wrote(&self.file, written);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

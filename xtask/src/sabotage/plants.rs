@@ -282,6 +282,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Shuttle("shuttle_models::who_waits"),
     },
     Plant {
+        name: "level-0-waits-for-a-memtable-whoever-waits-for-it",
+        file: "crates/lsm-engine/src/background.rs",
+        find: "view.is_filling() && state.settling == 0",
+        plant: "view.is_filling()",
+        caught_by: Test("-p lsm-engine --lib background"),
+    },
+    Plant {
         name: "panic-in-the-log-not-latched",
         file: "crates/lsm-engine/src/contain.rs",
         find: "            self.note_panic(&*panic);\n            resume_unwind(panic)",
