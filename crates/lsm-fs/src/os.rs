@@ -42,9 +42,11 @@ impl Fs for OsFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadAt>> {
-        // Nonblocking, for otherwise opening a pipe waits for its other end.
-        let file =
-            OpenOptions::new().read(true).custom_flags(flags(OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK)).open(path)?;
+        // Without the time of each read, which is worked out at each read; only a file's owner may ask for that.
+        let file = match open_to_read(path, OFlag::O_NOATIME) {
+            Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => open_to_read(path, OFlag::empty())?,
+            opened => opened?,
+        };
         check_regular(&file)?;
         Ok(Arc::new(OsFile(file)))
     }
@@ -245,6 +247,12 @@ fn set_lock(file: &File, kind: nix::libc::c_int) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(Errno::EACCES as i32) => Err(io::ErrorKind::WouldBlock.into()),
         other => other.map(|_| ()),
     }
+}
+
+fn open_to_read(path: &Path, more: OFlag) -> io::Result<File> {
+    // Nonblocking, for otherwise opening a pipe waits for its other end.
+    let flags = flags(OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | more);
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 fn create_new(path: &Path) -> io::Result<File> {

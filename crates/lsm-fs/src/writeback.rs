@@ -12,6 +12,10 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::libc::{SYNC_FILE_RANGE_WRITE, off64_t, sync_file_range};
 
 /// Bytes written between two calls. With half or a quarter of it the calls themselves begin to show.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -36,21 +40,13 @@ impl Writeback {
 }
 
 /// Lets the system begin to write what changed of these bytes of `file`, and does not wait for it.
-#[cfg(target_os = "linux")]
 fn begin(file: &File, bytes: Range<u64>) -> io::Result<()> {
-    use nix::libc::{SYNC_FILE_RANGE_WRITE, off64_t, sync_file_range};
-    use std::os::fd::AsRawFd;
     let too_far = |_| io::Error::from(io::ErrorKind::FileTooLarge);
     let from = off64_t::try_from(bytes.start).map_err(too_far)?;
     let count = off64_t::try_from(bytes.end - bytes.start).map_err(too_far)?;
     // SAFETY: the call takes four numbers and touches no memory of this process; `file` keeps its descriptor open meanwhile.
     let done = unsafe { sync_file_range(file.as_raw_fd(), from, count, SYNC_FILE_RANGE_WRITE) };
-    nix::errno::Errno::result(done).map(drop).map_err(io::Error::from)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn begin(_: &File, _: Range<u64>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+    Errno::result(done).map(drop).map_err(io::Error::from)
 }
 
 #[cfg(test)]
@@ -76,7 +72,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn the_system_takes_the_call_and_refuses_what_is_no_range() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![7; 3 << 20]).unwrap();

@@ -3,7 +3,9 @@
 //! A table knows the number of a block from its index, so what elsewhere is a hash table of blocks is an array here:
 //! a hit costs a line of the array and the block itself. A hand goes round the slots of all tables (the CLOCK
 //! algorithm, F. J. Corbató, "A paging experiment with the Multics system", 1968): a block that was read since the
-//! hand last came by is spared once, the others leave until the rest fits.
+//! hand last came by is spared once, the others leave until the rest fits. Once the cache is full, a block is kept when it
+//! is read from the file for the second time within a round of the hand: its empty slot remembers the first one (as the
+//! ghosts of T. Johnson and D. Shasha, "2Q", VLDB 1994, do in a list of their own).
 //!
 //! # Invariants
 //! C1. While nobody inserts, `used` is the sum of the bytes of all blocks in slots, and of fresh ones (F1 in `fresh.rs`):
@@ -14,8 +16,8 @@
 //!     hand came by.
 //! C4. Only blocks that passed their checksum and the check of their layout are in a slot, or that were there when they
 //!     were written.
-//! C5. Once whoever put a block in has returned, its slot does not count as empty: from a slot that does, nothing is
-//!     taken out, which spares the hand and the end of a table most of their swaps, the dearest thing they do.
+//! C5. Once whoever put a block in has returned, its slot does not count as empty ([`EMPTY`], [`SEEN`]): from a slot that
+//!     does, nothing is taken out, which spares the hand and the end of a table most of their swaps, the dearest thing they do.
 
 use std::sync::{Arc, Weak};
 
@@ -175,6 +177,15 @@ const EMPTY: u8 = 0;
 const KEPT: u8 = 1;
 /// There may be a block that was read since then.
 const READ: u8 = 2;
+/// There is nothing to take out, but the block was read from the file since the hand last came by.
+const SEEN: u8 = 3;
+
+impl Slot {
+    /// Goes from one state to another, if this is the one.
+    fn pass(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
 
 /// A block in the cache.
 pub(crate) struct CachedBlock {
@@ -250,6 +261,20 @@ impl Slots {
         self.slots[number].block.load()
     }
 
+    /// Keeps data block `number`, which was just read from the file, if there is room for it, or if it was read from there
+    /// before and the hand has not come by since (C4).
+    pub(crate) fn admit(&self, number: usize, block: &Block) {
+        let bytes = block.bytes() + size_of::<CachedBlock>();
+        let is_full = self.cache.used_bytes() + bytes > self.cache.capacity();
+        let slot = &self.slots[number];
+        if is_full && slot.pass(EMPTY, SEEN) {
+            return;
+        }
+        // Read for the second time: it is spared once, like those that it comes beside.
+        slot.pass(SEEN, READ);
+        self.insert(number, block.clone(), Guide::NotYet);
+    }
+
     /// Keeps data block `number`, unless it is larger than the cache (C4).
     pub(crate) fn insert(&self, number: usize, block: Block, guide: Guide) {
         let cached = CachedBlock { block, guide };
@@ -260,18 +285,19 @@ impl Slots {
     }
 
     /// C1, C5. The state goes to empty before the swap and away from it behind: of two threads, the one whose block stays
-    /// swaps last, and sees by this what the other has stored.
+    /// swaps last, and sees by this what the other has stored. Who only notes or forgets that a block was read from the file
+    /// stores nothing over what says that there is a block.
     fn put(&self, slot: &Slot, block: Option<Arc<CachedBlock>>) {
         let stays = block.is_some();
         match &block {
             Some(block) => self.cache.count(block.bytes()),
-            None if slot.state.load(Ordering::Relaxed) == EMPTY => return,
+            None if slot.state.load(Ordering::Relaxed) == EMPTY || slot.pass(SEEN, EMPTY) => return,
             None => slot.state.store(EMPTY, Ordering::Relaxed),
         }
         if let Some(before) = slot.block.swap(block) {
             self.cache.discount(before.bytes());
         }
-        if stays && slot.state.load(Ordering::Relaxed) == EMPTY {
+        if stays && matches!(slot.state.load(Ordering::Relaxed), EMPTY | SEEN) {
             slot.state.store(KEPT, Ordering::Relaxed);
         }
     }
@@ -307,7 +333,7 @@ mod tests {
         let slots = tables.iter().flatten().flat_map(|table| table.slots.iter());
         let bytes = |slot: &Slot| {
             let bytes = slot.block.load().as_ref().map_or(0, |block| block.bytes());
-            assert!(bytes == 0 || slot.state.load(Ordering::Relaxed) != EMPTY, "C5");
+            assert!(bytes == 0 || !matches!(slot.state.load(Ordering::Relaxed), EMPTY | SEEN), "C5");
             bytes
         };
         slots.map(bytes).sum()
@@ -325,7 +351,11 @@ mod tests {
                     1 => cache.set_capacity(usize::from(size)),
                     _ => {
                         let slots = table.get_or_insert_with(|| Slots::new(&cache, 64));
-                        slots.insert(usize::from(number) % 64, block(usize::from(size) % 8192), Guide::NotYet);
+                        let (number, block) = (usize::from(number) % 64, block(usize::from(size) % 8192));
+                        match choice / 64 {
+                            0 => slots.insert(number, block, Guide::NotYet),
+                            _ => slots.admit(number, &block),
+                        }
                         slots.get(usize::from(size) % 64);
                     }
                 }
@@ -347,6 +377,28 @@ mod tests {
     }
 
     #[test]
+    fn a_full_cache_keeps_what_is_read_from_the_file_twice() {
+        let block = block(4000);
+        let cache = BlockCache::new(100 * (block.bytes() + size_of::<CachedBlock>()));
+        let slots = Slots::new(&cache, 1000);
+        let read = |number| {
+            let there = slots.get(number).is_some();
+            if !there {
+                slots.admit(number, &block);
+            }
+            there
+        };
+        assert!((0..100).all(|number| !read(number)));
+        assert!((0..100).all(read), "there was room");
+        assert!((100..1000).all(|number| !read(number)));
+        assert!((0..100).all(read), "a walk over everything takes nothing out");
+        assert!(!read(100), "the second time it is kept");
+        assert!(read(100));
+        // To make room for it the hand went all the way round, and the marks of the walk are gone.
+        assert!(!read(999) && !read(999) && read(999));
+    }
+
+    #[test]
     fn threads_agree_on_what_is_used() {
         // Covers C1 and C2.
         let cache = BlockCache::new(100_000);
@@ -359,7 +411,7 @@ mod tests {
                         let slots = tables[(step + thread) % 3].as_ref().unwrap();
                         let number = step * 31 % 50;
                         if slots.get(number).is_none() {
-                            slots.insert(number, block(1000 + step % 3000), Guide::NotYet);
+                            slots.admit(number, &block(1000 + step % 3000));
                         }
                     }
                 });

@@ -172,7 +172,7 @@ impl Table {
         }
         let block = self.read_data_block(number, &mut Window::default())?;
         if let Some(slots) = &self.slots {
-            slots.insert(number, block.clone(), Guide::NotYet); // A1
+            slots.admit(number, &block); // A1
         }
         self.looked(&block, search(&block, user_key, visible), number)
     }

@@ -5,6 +5,7 @@
 //! S2. Nothing is allocated or read beyond the file's size, whatever a handle says, nor more than any writer makes
 //!     a block: the size of a sparse file costs its maker nothing.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,6 +23,14 @@ pub(crate) struct BlockSource {
     /// Where the footer begins: every block ends before it.
     pub(crate) blocks_end: u64,
     pub(crate) checksum: BlockChecksum,
+}
+
+/// Larger blocks get memory of their own, so that no thread keeps much.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    /// Holds a block as the file has it until it is decompressed.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A piece of the file that was read ahead.
@@ -71,21 +80,21 @@ impl BlockSource {
         dictionary: Option<&Dictionary>,
         cap: u64,
     ) -> Result<Vec<u8>> {
-        let mut read = || -> Result<Vec<u8>> {
-            let mut stored = self.stored(handle, window)?;
+        let placed = self.stored(handle, window, |stored| {
             let cut = || Error::corruption("block is cut");
             let (covered, checksum) = stored.split_last_chunk::<4>().ok_or_else(cut)?;
             let (&kind, payload) = covered.split_last().ok_or_else(cut)?;
             self.checksum.verify(handle.offset, covered, u32::from_le_bytes(*checksum))?; // S1
             match kind {
                 STORED => {
-                    stored.truncate(handle.bytes as usize);
-                    Ok(stored)
+                    let mut raw = room_for(payload.len())?;
+                    raw.extend_from_slice(payload);
+                    Ok(raw)
                 }
                 kind => decompress(kind, payload, dictionary, cap),
             }
-        };
-        read().map_err(|error| self.place(error, handle.offset))
+        });
+        placed.map_err(|error| self.place(error, handle.offset))
     }
 
     /// The block at `handle`, its restart points checked.
@@ -100,7 +109,8 @@ impl BlockSource {
         Block::new(payload).map_err(|error| self.place(error, handle.offset))
     }
 
-    fn stored(&self, handle: BlockHandle, window: &mut Window) -> Result<Vec<u8>> {
+    /// Hands the block at `handle`, as the file has it and with its trailer, to `take`.
+    fn stored<T>(&self, handle: BlockHandle, window: &mut Window, take: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         let end = handle.end().filter(|&end| end <= self.blocks_end); // S2
         let Some(end) = end else {
             let BlockHandle { offset, bytes } = handle;
@@ -115,12 +125,21 @@ impl BlockSource {
         let bytes = (end - handle.offset) as usize;
         window.advance(self, handle.offset, bytes)?;
         if let Some(stored) = window.get(handle.offset, bytes) {
-            return Ok(stored.to_vec());
+            return take(stored);
         }
-        let mut stored = room_for(bytes)?;
-        stored.resize(bytes, 0);
-        self.read(handle.offset, &mut stored)?;
-        Ok(stored)
+        if bytes > SCRATCH_BYTES_MAX {
+            let mut stored = room_for(bytes)?;
+            stored.resize(bytes, 0);
+            self.read(handle.offset, &mut stored)?;
+            return take(&stored);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.len() < bytes {
+                scratch.resize(bytes, 0);
+            }
+            self.read(handle.offset, &mut scratch[..bytes])?;
+            take(&scratch[..bytes])
+        })
     }
 
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {

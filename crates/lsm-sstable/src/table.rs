@@ -15,7 +15,7 @@ use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 use lsm_core::{ReadAt, Result, SeqNo};
 
 use crate::block::Block;
-use crate::cache::{BlockCache, Guide, Slots};
+use crate::cache::{BlockCache, Slots};
 use crate::compression::Dictionary;
 use crate::filter::Filter;
 use crate::fresh::FreshBlocks;
@@ -183,7 +183,7 @@ impl Table {
         }
         let block = self.read_data_block(number, window)?;
         if fill_cache {
-            slots.insert(number, block.clone(), Guide::NotYet); // A1
+            slots.admit(number, &block); // A1
         }
         Ok(block)
     }

@@ -430,6 +430,20 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Test("-p lsm-sstable --test table many_lookups"),
     },
     Plant {
+        name: "note-over-a-block",
+        file: "crates/lsm-sstable/src/cache.rs",
+        find: "if stays && matches!(slot.state.load(Ordering::Relaxed), EMPTY | SEEN) {",
+        plant: "if stays && slot.state.load(Ordering::Relaxed) == EMPTY {",
+        caught_by: Shuttle("cache::shuttle_models"),
+    },
+    Plant {
+        name: "walks-take-out-what-gets-live-on",
+        file: "crates/lsm-sstable/src/cache.rs",
+        find: "        if is_full && slot.pass(EMPTY, SEEN) {",
+        plant: "        if is_full && slot.pass(EMPTY, SEEN) && false {",
+        caught_by: Test("-p lsm-sstable --lib cache"),
+    },
+    Plant {
         name: "cached-block-of-the-slot-before",
         file: "crates/lsm-sstable/src/cache.rs",
         find: "            self.put(&self.slots[number], Some(Arc::new(cached)));",

@@ -39,6 +39,21 @@ fn the_hand_comes_by(put: Put) {
     assert_eq!(cache.used_bytes(), bytes_in(&[Some(slots)]), "C1");
 }
 
+/// A block that was read from the file is kept by one thread, noted by another and forgotten by the hand.
+fn a_note_meets_a_block(note: fn(&Slot)) {
+    let cache = BlockCache::new(1 << 20);
+    let slots = Slots::new(&cache, 1);
+    let keep: fn(&Slots) = |slots| slots.put(&slots.slots[0], cached(100));
+    let forget: fn(&Slots) = |slots| slots.put(&slots.slots[0], None);
+    let threads = [keep, forget].map(|act| {
+        let slots = Arc::clone(&slots);
+        thread::spawn(move || act(&slots))
+    });
+    note(&slots.slots[0]);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(cache.used_bytes(), bytes_in(&[Some(slots)]), "C1");
+}
+
 /// A table is opened with what its builder has left, while readers put blocks into the cache that no longer fit then.
 fn fresh_blocks_settle_in() {
     let block_bytes = cached(1000).map_or(0, |cached| cached.bytes());
@@ -65,9 +80,9 @@ fn tables_share_a_budget() {
     let (first, second) = (Slots::new(&cache, 2), Slots::new(&cache, 2));
     let threads = [Arc::clone(&first), second].map(|slots| {
         thread::spawn(move || {
-            for number in [0, 1, 0] {
+            for number in [0, 1, 0, 1] {
                 if slots.get(number).is_none() {
-                    slots.insert(number, block(1000), Guide::NotYet);
+                    slots.admit(number, &block(1000));
                 }
             }
         })
@@ -82,6 +97,7 @@ fn what_is_used_is_what_is_there() {
     // Covers C1, C2 and C5.
     explore::holds(|| a_slot_changes_hands(Slots::put));
     explore::holds(|| the_hand_comes_by(Slots::put));
+    explore::holds(|| a_note_meets_a_block(|slot| _ = slot.pass(EMPTY, SEEN)));
     explore::holds(tables_share_a_budget);
     explore::holds(fresh_blocks_settle_in);
 }
@@ -100,6 +116,17 @@ fn a_block_that_the_hand_passes_by_is_found() {
         }
     }
     explore::finds("C5", || the_hand_comes_by(put));
+}
+
+#[test]
+fn a_note_over_a_block_is_found() {
+    fn note(slot: &Slot) {
+        if slot.state.load(Ordering::Relaxed) == EMPTY {
+            thread::yield_now();
+            slot.state.store(SEEN, Ordering::Relaxed);
+        }
+    }
+    explore::finds("C5", || a_note_meets_a_block(note));
 }
 
 #[test]
