@@ -153,7 +153,7 @@ impl Catcher {
             Catcher::Test(arguments) => cargo(&format!("test --quiet {arguments} {no_run}")),
             Catcher::Loom(model) => cargo(&format!("test -p lsm-memtable --test loom --release {no_run} {model}")),
             Catcher::Shuttle(model) => {
-                cargo(&format!("test -p lsm-engine -p lsm-wal --lib --release {no_run} {model}"))
+                cargo(&format!("test -p lsm-engine -p lsm-sstable -p lsm-wal --lib --release {no_run} {model}"))
             }
         };
         let target = target_directory().join("sabotage/target");
