@@ -42,6 +42,9 @@ const TYPE_OFFSET: usize = CRC_BYTES + LENGTH_BYTES;
 const _: () = assert!(LEGACY_HEADER_BYTES == 7 && RECYCLABLE_HEADER_BYTES == 11);
 const _: () = assert!(BLOCK_BYTES - LEGACY_HEADER_BYTES <= u16::MAX as usize);
 
+/// Places that a search looks at together.
+const STRIDE_BYTES: usize = 64;
+
 /// Distance between a type with a legacy header and the same with a recyclable one.
 const RECYCLABLE_TYPE: u8 = 4;
 const SET_COMPRESSION: u8 = 9;
@@ -77,6 +80,12 @@ impl Part {
         let tag = if tag > RECYCLABLE_TYPE { tag - RECYCLABLE_TYPE } else { tag };
         Part::ALL.into_iter().find(|part| *part as u8 == tag)
     }
+}
+
+/// Whether a fragment of this type is [`Part::Full`] or [`Part::First`].
+fn starts_record(tag: u8) -> bool {
+    // Arithmetic that a processor does for many at a time.
+    (tag & !RECYCLABLE_TYPE).wrapping_sub(Part::Full as u8) <= Part::First as u8 - Part::Full as u8
 }
 
 /// Which headers the fragments of a file have; never both kinds in one file.
@@ -161,14 +170,48 @@ impl Expected {
         }
     }
 
-    /// Whether a record could start with these header bytes, `room` bytes before the end of a block.
+    /// Where in `bytes`, `room` bytes before the end of a block, a record could start first.
     /// A filter for searches: it does not look at the crc.
-    pub(crate) fn may_start_record(self, header: &[u8], room: usize) -> bool {
+    pub(crate) fn first_start(self, bytes: &[u8], room: usize) -> Option<usize> {
+        let mut from = 0;
+        while let Some(types) = bytes.get(from + TYPE_OFFSET..).and_then(|types| types.first_chunk::<STRIDE_BYTES>())
+            && let Some(behind) = bytes[from + TYPE_OFFSET + TYPE_BYTES..].first_chunk::<STRIDE_BYTES>()
+        {
+            if self.may_start_within(types, behind)
+                && let Some(place) = self.first_start_in(bytes, room, from..from + STRIDE_BYTES)
+            {
+                return Some(place);
+            }
+            from += STRIDE_BYTES;
+        }
+        self.first_start_in(bytes, room, from..bytes.len())
+    }
+
+    /// Whether a record could start where one of these is its type, with the byte behind that. Loops that a processor does for
+    /// many places at a time: what was never written has no type, what another log has left has another number.
+    fn may_start_within(self, types: &[u8; STRIDE_BYTES], behind: &[u8; STRIDE_BYTES]) -> bool {
+        let places = types.iter().zip(behind);
+        let found = match self {
+            Expected::Recyclable(number) => places.fold(0, |found, (&tag, &behind)| {
+                found | u8::from(starts_record(tag)) & u8::from(behind == number as u8)
+            }),
+            Expected::Legacy | Expected::Either(_) => {
+                places.fold(0, |found, (&tag, _)| found | u8::from(starts_record(tag)))
+            }
+        };
+        found != 0
+    }
+
+    fn first_start_in(self, bytes: &[u8], room: usize, mut places: Range<usize>) -> Option<usize> {
+        places.find(|&place| self.may_start_record(&bytes[place..], room - place))
+    }
+
+    /// Whether a record could start with these header bytes, `room` bytes before the end of a block.
+    fn may_start_record(self, header: &[u8], room: usize) -> bool {
         let [_, _, _, _, low, high, tag, number @ ..] = header else { return false };
         let fits = usize::from(u16::from_le_bytes([*low, *high])) + LEGACY_HEADER_BYTES <= room;
-        let starts = matches!(Part::from_type(*tag), Some(Part::Full | Part::First));
         let is = |expected| Decoder::new(number).fixed32() == Some(expected);
-        fits && starts
+        fits && starts_record(*tag)
             && match self {
                 Expected::Legacy => !has_number(*tag),
                 Expected::Recyclable(expected) => has_number(*tag) && is(expected),
@@ -286,6 +329,7 @@ fn unsupported(tag: u8) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quickcheck::quickcheck;
 
     fn fragment(framing: Framing, tag: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; framing.header_bytes()];
@@ -295,6 +339,31 @@ mod tests {
         let crc = mask(crc32c(&bytes[TYPE_OFFSET..]));
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         bytes
+    }
+
+    #[test]
+    fn types_that_start_a_record_are_those_of_full_and_first_parts() {
+        for tag in 0..=u8::MAX {
+            let starts = matches!(Part::from_type(tag), Some(Part::Full | Part::First));
+            assert_eq!(starts_record(tag), starts, "type {tag}");
+        }
+    }
+
+    quickcheck! {
+        fn the_first_start_is_what_a_look_at_each_place_finds(bytes: Vec<u8>, places: Vec<(u16, bool)>, room: u16) -> bool {
+            // Short lengths, and numbers that are right here and there.
+            let mut bytes: Vec<u8> = bytes.into_iter().flat_map(|byte| [byte % 16, 0, byte % 2]).collect();
+            for (place, is_right) in places {
+                let place = usize::from(place) % (bytes.len() + 1);
+                let header = [3, 0, 5, 7, 0, 0, u8::from(!is_right)];
+                bytes.splice(place..place, header);
+            }
+            let room = bytes.len() + usize::from(room);
+            [Expected::Legacy, Expected::Recyclable(7), Expected::Either(7)].into_iter().all(|expected| {
+                let each = (0..bytes.len()).find(|&place| expected.may_start_record(&bytes[place..], room - place));
+                expected.first_start(&bytes, room) == each
+            })
+        }
     }
 
     #[test]

@@ -288,14 +288,8 @@ impl RecordReader {
             let expected = self.expected;
             let block = self.block(position)?;
             let rest = block.get(offset_in_block(position)..).unwrap_or_default();
-            if rest.iter().any(|byte| *byte != 0) {
-                let found = (0..rest.len()).find(|start| {
-                    let room = BLOCK_BYTES - offset_in_block(position) - start;
-                    expected.may_start_record(&rest[*start..], room)
-                });
-                if let Some(start) = found {
-                    return Ok(Some(position + start as u64));
-                }
+            if let Some(start) = expected.first_start(rest, BLOCK_BYTES - offset_in_block(position)) {
+                return Ok(Some(position + start as u64));
             }
             position = block_behind(position);
         }
