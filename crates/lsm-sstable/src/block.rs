@@ -31,6 +31,12 @@ const RESTART_BYTES: usize = 4;
 /// Between two restart points lie 16 entries at most, of this many bytes together where they are long.
 const LONG_STRETCH_BYTES: usize = 3 << 10;
 
+/// Most bytes of a block that are asked for: an ordinary one, or a long one's beginning.
+const ASKED_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of a block of short entries with which a walk forward begins.
+const FRONT_BYTES: usize = 512;
+
 /// Immutable bytes of one block, decompressed and checked; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
@@ -135,25 +141,34 @@ impl Block {
         self.ask_for(middle..middle + 1);
     }
 
-    /// Asks for where a walk backward begins: restart points and last entries.
+    /// Asks ahead for where a walk backward begins: restart points and last entries.
     pub(crate) fn ask_for_end(&self, bytes: usize) {
         memory::ask_for(&*self.data);
         let restart_bytes = RESTART_BYTES * self.restart_count();
         let start = self.entries_end().saturating_sub(bytes);
         let place = ptr::without_provenance(self.address + start);
-        memory::ask_for_place(place, self.entries_end() - start + restart_bytes);
+        memory::ask_ahead(place, self.entries_end() - start + restart_bytes);
     }
 
-    /// Whether entries take some lines of memory each, so that a walk would wait for each of them.
+    /// Asks ahead for where a walk forward begins. Behind that the machine takes care of it, unless the entries are so long that
+    /// they are read faster than it can.
+    pub(crate) fn ask_for_front(&self) {
+        memory::ask_for(&*self.data);
+        let bytes = if self.has_few_entries() { ASKED_BYTES_MAX } else { FRONT_BYTES };
+        memory::ask_ahead(ptr::without_provenance(self.address), bytes.min(self.entries_end()));
+    }
+
+    /// Whether entries take some lines of memory each.
     #[inline]
-    pub(crate) fn has_few_entries(&self) -> bool {
+    fn has_few_entries(&self) -> bool {
         self.entries_end() > self.restart_count() * LONG_STRETCH_BYTES
     }
 
-    /// Asks for all entries of a block that has few of them, as far as an ordinary block goes.
-    #[cold]
-    pub(crate) fn ask_for_all(&self) {
-        self.ask_for(0..4 << 10);
+    /// Asks for all entries if they are few, so that a walk would wait for each of them.
+    pub(crate) fn ask_for_few(&self) {
+        if self.has_few_entries() {
+            memory::ask_ahead(ptr::without_provenance(self.address), ASKED_BYTES_MAX.min(self.entries_end()));
+        }
     }
 
     /// All entries with whole keys, for the small blocks that are read once (D3).

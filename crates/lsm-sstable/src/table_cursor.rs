@@ -78,27 +78,33 @@ impl TableCursor {
         self.entries.invalidate();
         self.ask_ahead(number);
         let block = self.table.data_block(number, self.options.fill_cache, &mut self.window)?;
-        if block.has_few_entries() {
-            block.ask_for_all();
-        }
+        block.ask_for_few();
         self.entries.reset(block);
         self.number = number;
         Ok(())
     }
 
-    /// Asks for what a walk backward that comes to data block `number` will need of the next ones in the cache: each takes
-    /// two steps to find, one for each block that the walk comes to. Of a walk forward the machine takes care itself, and
-    /// is disturbed by more.
+    /// Asks for what a walk that comes to data block `number` will need of the next ones in the cache: each takes two steps to
+    /// find, one for each block that the walk comes to.
     fn ask_ahead(&mut self, number: usize) {
-        if number.wrapping_add(1) != self.number {
-            self.asks_bytes = ASKED_BYTES.start;
-            return;
+        let is_back = number.wrapping_add(1) == self.number;
+        let is_on = number == self.number.wrapping_add(1);
+        self.asks_bytes = if is_back { ASKED_BYTES.end.min(2 * self.asks_bytes) } else { ASKED_BYTES.start };
+        if is_back {
+            self.look_at(number.wrapping_sub(2), memory::ask_for);
+            self.look_at(number.wrapping_sub(1), |cached| cached.block.ask_for_end(self.asks_bytes));
+        } else if is_on {
+            self.look_at(number + 2, memory::ask_for);
+            self.look_at(number + 1, |cached| cached.block.ask_for_front());
         }
-        self.asks_bytes = ASKED_BYTES.end.min(2 * self.asks_bytes);
-        let Some(slots) = &self.table.slots else { return };
-        let peek = |back| number.checked_sub(back).map(|number| slots.peek(number));
-        peek(2).iter().filter_map(|held| held.as_ref()).for_each(|cached| memory::ask_for(&**cached));
-        peek(1).iter().filter_map(|held| held.as_ref()).for_each(|cached| cached.block.ask_for_end(self.asks_bytes));
+    }
+
+    /// Shows data block `number`, if there is one and the cache has it.
+    fn look_at(&self, number: usize, look: impl FnOnce(&CachedBlock)) {
+        let slots = self.table.slots.as_ref().filter(|slots| number < slots.len());
+        if let Some(cached) = slots.map(|slots| slots.peek(number)).as_ref().and_then(|held| held.as_ref()) {
+            look(cached);
+        }
     }
 
     fn in_block(&mut self, step: impl FnOnce(&mut BlockCursor) -> Result<()>) -> Result<()> {
@@ -142,7 +148,9 @@ impl TableCursor {
     /// Seeks in data block `number`, which the cache has.
     fn seek_cached(&mut self, number: usize, cached: &CachedBlock, target: &[u8]) -> Result<()> {
         cached.ask_for_all();
+        self.look_at(number + 1, memory::ask_for);
         let CachedBlock { block, guide } = cached;
+        block.ask_for_few();
         if self.number != number {
             self.entries.reset(block.clone());
             self.number = number;
