@@ -276,14 +276,14 @@ pub(crate) const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "end-of-a-job-wakes-nobody",
-        file: "crates/lsm-engine/src/background.rs",
+        file: "crates/lsm-engine/src/background/jobs.rs",
         find: "            self.store.fail(lsm_core::Error::io(\"run background work for\", &self.store.directory, gone));\n        }\n        background.changed.notify_all();",
         plant: "            self.store.fail(lsm_core::Error::io(\"run background work for\", &self.store.directory, gone));\n        }",
         caught_by: Shuttle("shuttle_models::who_waits"),
     },
     Plant {
         name: "level-0-waits-for-a-memtable-whoever-waits-for-it",
-        file: "crates/lsm-engine/src/background.rs",
+        file: "crates/lsm-engine/src/background/jobs.rs",
         find: "view.is_filling() && state.settling == 0",
         plant: "view.is_filling()",
         caught_by: Test("-p lsm-engine --lib background"),
