@@ -5,7 +5,7 @@
 //! S2. Nothing is allocated or read beyond the file's size, whatever a handle says, nor more than any writer makes
 //!     a block: the size of a sparse file costs its maker nothing.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 thread_local! {
     /// Holds a block as the file has it until it is decompressed.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// A piece of the file that was read ahead.
@@ -127,19 +127,17 @@ impl BlockSource {
         if let Some(stored) = window.get(handle.offset, bytes) {
             return take(stored);
         }
-        if bytes > SCRATCH_BYTES_MAX {
-            let mut stored = room_for(bytes)?;
-            stored.resize(bytes, 0);
-            self.read(handle.offset, &mut stored)?;
-            return take(&stored);
+        // Taken out meanwhile: what is behind `file` may read another table.
+        let mut scratch = SCRATCH.take();
+        if scratch.len() < bytes {
+            scratch = room_for(bytes)?;
+            scratch.resize(bytes, 0);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            if scratch.len() < bytes {
-                scratch.resize(bytes, 0);
-            }
-            self.read(handle.offset, &mut scratch[..bytes])?;
-            take(&scratch[..bytes])
-        })
+        let taken = self.read(handle.offset, &mut scratch[..bytes]).and_then(|()| take(&scratch[..bytes]));
+        if scratch.len() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(scratch);
+        }
+        taken
     }
 
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
