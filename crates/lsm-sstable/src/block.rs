@@ -154,8 +154,7 @@ impl Block {
     /// they are read faster than it can.
     pub(crate) fn ask_for_front(&self) {
         memory::ask_for(&*self.data);
-        let bytes = if self.has_few_entries() { ASKED_BYTES_MAX } else { FRONT_BYTES };
-        memory::ask_ahead(ptr::without_provenance(self.address), bytes.min(self.entries_end()));
+        self.ask_for_first(if self.has_few_entries() { ASKED_BYTES_MAX } else { FRONT_BYTES });
     }
 
     /// Whether entries take some lines of memory each.
@@ -167,8 +166,13 @@ impl Block {
     /// Asks for all entries if they are few, so that a walk would wait for each of them.
     pub(crate) fn ask_for_few(&self) {
         if self.has_few_entries() {
-            memory::ask_ahead(ptr::without_provenance(self.address), ASKED_BYTES_MAX.min(self.entries_end()));
+            self.ask_for_first(ASKED_BYTES_MAX);
         }
+    }
+
+    /// Asks ahead for so many bytes of entries, if there are as many.
+    fn ask_for_first(&self, bytes: usize) {
+        memory::ask_ahead(ptr::without_provenance(self.address), bytes.min(self.entries_end()));
     }
 
     /// All entries with whole keys, for the small blocks that are read once (D3).

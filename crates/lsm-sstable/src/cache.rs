@@ -211,11 +211,15 @@ impl Guide {
 
 impl CachedBlock {
     pub(crate) fn bytes(&self) -> usize {
-        let guide = match &self.guide {
+        CachedBlock::bytes_of(&self.block, &self.guide)
+    }
+
+    fn bytes_of(block: &Block, guide: &Guide) -> usize {
+        let guide = match guide {
             Guide::NotYet | Guide::Restarts => 0,
             Guide::Directory(directory) => directory.memory_bytes(),
         };
-        self.block.bytes() + guide + size_of::<CachedBlock>()
+        block.bytes() + guide + size_of::<CachedBlock>()
     }
 }
 
@@ -264,7 +268,7 @@ impl Slots {
     /// Keeps data block `number`, which was just read from the file, if there is room for it, or if it was read from there
     /// before and the hand has not come by since (C4).
     pub(crate) fn admit(&self, number: usize, block: &Block) {
-        let bytes = block.bytes() + size_of::<CachedBlock>();
+        let bytes = CachedBlock::bytes_of(block, &Guide::NotYet);
         let is_full = self.cache.used_bytes() + bytes > self.cache.capacity();
         let slot = &self.slots[number];
         if is_full && slot.pass(EMPTY, SEEN) {
