@@ -329,15 +329,18 @@ impl Store {
         }
     }
 
+    #[cold]
     fn switch_log(&self, writer: &mut Writer) -> Result<()> {
         let number = self.background.numbers().allocate();
         let predecessor = Some((writer.wal.facts(), writer.wal.handle()));
         let recycled = self.logs.take_recyclable();
         let fresh = self.create_log(number, recycled, predecessor, writer.next_seq);
         let fresh = fresh.inspect_err(|_| recycled.into_iter().for_each(|number| self.logs.keep_recyclable(number)))?;
-        self.logs.retire(std::mem::replace(&mut writer.wal, fresh));
+        let mut full = std::mem::replace(&mut writer.wal, fresh);
         // Before the flush that comes next: it takes a processor for long.
         self.give_out_chore(writer);
+        full.seal().into_iter().for_each(|chore| self.background.executor.execute(chore));
+        self.logs.retire(full);
         Ok(())
     }
 

@@ -50,7 +50,7 @@ static ZEROS: [u8; FILLED_BYTES] = [0; FILLED_BYTES];
 
 /// The exclusive side.
 pub(crate) struct MappedSegment {
-    /// `None` while the room is zero, since an empty mapping is an error, and after a cut.
+    /// `None` while the room is zero, since an empty mapping is an error, after a cut, and once the segment is sealed.
     map: Option<Arc<MmapRaw>>,
     room: u64,
     reserved: usize,
@@ -220,6 +220,12 @@ impl Segment for MappedSegment {
         }
         let pages = self.make_ready(self.ready, AHEAD_BYTES)?;
         Some(Box::new(move || pages.ask_for()))
+    }
+
+    fn seal(&mut self) -> Option<Chore> {
+        self.give_up();
+        let map = self.map.take()?;
+        Some(Box::new(move || drop(map)))
     }
 
     fn len(&self) -> u64 {

@@ -74,6 +74,12 @@ pub trait Segment: Send {
         None
     }
 
+    /// Says that nothing more will be appended: memory that only reservations need is given back, by a chore, since that
+    /// takes the system a while. What is committed can be delivered, synced, cut and finished as before.
+    fn seal(&mut self) -> Option<Chore> {
+        None
+    }
+
     /// Committed bytes.
     fn len(&self) -> u64;
 

@@ -170,6 +170,11 @@ impl Wal {
         self.segment.chore()
     }
 
+    /// Says that nothing more will be appended: see [`Segment::seal`].
+    pub fn seal(&mut self) -> Option<Chore> {
+        self.segment.seal()
+    }
+
     /// The number in the file's name and in every header.
     pub fn number(&self) -> FileNumber {
         self.number

@@ -218,6 +218,25 @@ fn a_log_that_is_synced_has_no_chores() {
     });
 }
 
+#[test]
+fn a_sealed_segment_takes_no_memory_and_can_be_synced_and_cut() {
+    check(|fs, root, access| {
+        let path = root.join("log");
+        let mut segment = fs.create_segment(&path, 4 << 20, access).unwrap();
+        append(&mut *segment, &[1; 300_000]);
+        if access == SegmentAccess::Mapped && root != Path::new("/") {
+            assert!(resident_bytes(&path).unwrap() >= 300_000);
+        }
+        segment.seal().into_iter().for_each(|chore| chore());
+        assert_eq!(resident_bytes(&path), None);
+        assert!(segment.seal().is_none() && segment.chore().is_none());
+        assert_eq!(segment.handle().sync().unwrap(), 300_000);
+        segment.cut(200_000).unwrap();
+        segment.finish().unwrap();
+        assert!(contents(&*fs, &path) == [1; 200_000]);
+    });
+}
+
 /// How much of the mapping of this file is in the memory of this process; `None` if none is mapped.
 fn resident_bytes(path: &Path) -> Option<usize> {
     let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
