@@ -31,15 +31,47 @@ fn probes_for(millibits_per_key: u64) -> u8 {
     }
 }
 
+/// The hashes of a table's keys. In pieces, for a table has many: memory of one piece that grows is copied each time, and
+/// what it grows from stays with the allocator.
+#[derive(Default)]
+pub(crate) struct Hashes {
+    pieces: Vec<Vec<u64>>,
+    len: usize,
+}
+
+const PIECE_LEN: usize = 1024;
+
+impl Hashes {
+    pub(crate) fn push(&mut self, hash: u64) {
+        match self.pieces.last_mut().filter(|piece| piece.len() < PIECE_LEN) {
+            Some(piece) => piece.push(hash),
+            None => {
+                let mut piece = Vec::with_capacity(PIECE_LEN);
+                piece.push(hash);
+                self.pieces.push(piece);
+            }
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        self.pieces.iter().flatten().copied()
+    }
+}
+
 /// A filter block over `hashes`, one for each distinct key; at least one hash, at least half a bit each.
-pub(crate) fn build(hashes: &[u64], millibits_per_key: u64) -> Vec<u8> {
+pub(crate) fn build(hashes: &Hashes, millibits_per_key: u64) -> Vec<u8> {
     let wanted = (hashes.len() as u64).saturating_mul(millibits_per_key).div_ceil(8000);
     let bytes = wanted.next_multiple_of(LINE_BYTES as u64).min(FILTER_BYTES_MAX) as usize;
     let probes = probes_for(millibits_per_key);
     let mut filter = vec![0; bytes + TRAILER_BYTES];
     filter[bytes..].copy_from_slice(&[MARKER, 0, probes, 0, 0]);
     let (lines, _) = filter[..bytes].as_chunks_mut::<LINE_BYTES>();
-    for &hash in hashes {
+    for hash in hashes.iter() {
         let number = line_of(hash, lines.len() as u32);
         let line = &mut lines[number];
         for bit in bits_of(hash, probes) {
@@ -127,12 +159,19 @@ mod tests {
     use crate::filter_hash;
     use quickcheck::quickcheck;
 
+    fn filter_of(hashes: &[u64], millibits_per_key: u64) -> BloomFilter {
+        let mut pieces = Hashes::default();
+        hashes.iter().for_each(|&hash| pieces.push(hash));
+        assert_eq!(pieces.len(), hashes.len());
+        BloomFilter::new(build(&pieces, millibits_per_key))
+    }
+
     quickcheck! {
         fn every_added_key_is_found(keys: Vec<Vec<u8>>, bits: u8) -> bool {
             // Covers B1.
             let hashes: Vec<u64> = keys.iter().map(|key| filter_hash(key)).collect();
             if hashes.is_empty() { return true; }
-            let filter = BloomFilter::new(build(&hashes, 1000 * u64::from(bits % 30 + 1)));
+            let filter = filter_of(&hashes, 1000 * u64::from(bits % 30 + 1));
             hashes.iter().all(|&hash| filter.may_contain(hash))
         }
 
@@ -146,7 +185,7 @@ mod tests {
     fn ten_bits_per_key_let_one_in_a_hundred_through() {
         let hash = |number: u32| filter_hash(&number.to_be_bytes());
         let hashes: Vec<u64> = (0..20_000).map(hash).collect();
-        let filter = BloomFilter::new(build(&hashes, 10_000));
+        let filter = filter_of(&hashes, 10_000);
         let passed = (20_000..120_000).filter(|&number| filter.may_contain(hash(number))).count();
         assert!((700..1200).contains(&passed), "{passed} of 100000");
     }

@@ -21,7 +21,7 @@ use lsm_core::range_tombstone::RangeTombstone;
 use lsm_core::{Error, Result, SeqNo};
 
 use crate::block_builder::BlockBuilder;
-use crate::bloom;
+use crate::bloom::{self, Hashes};
 use crate::checksum::{BlockChecksum, ChecksumKind};
 use crate::compression::{Compression, Compressor, STORED};
 use crate::footer::{CONTEXT_FROM, FOOTER_BYTES, Footer};
@@ -133,7 +133,7 @@ pub struct TableBuilder<W> {
     index: IndexBuilder,
     /// The block that was written last; its separator depends on the key that follows.
     pending: Option<BlockHandle>,
-    filter_hashes: Vec<u64>,
+    filter_hashes: Hashes,
     tombstones: Vec<RangeTombstone>,
     smallest: Option<InternalKey>,
     seqs: Option<(SeqNo, SeqNo)>,
@@ -151,7 +151,7 @@ impl<W: Write> TableBuilder<W> {
             data: BlockBuilder::new(options.restart_interval),
             index: IndexBuilder::default(),
             pending: None,
-            filter_hashes: Vec::new(),
+            filter_hashes: Hashes::default(),
             tombstones: Vec::new(),
             smallest: None,
             seqs: None,
@@ -331,7 +331,7 @@ impl<W: Write> TableBuilder<W> {
     }
 
     fn write_filter(&mut self) -> Result<Option<BlockHandle>> {
-        if self.filter_hashes.is_empty() {
+        if self.filter_hashes.len() == 0 {
             return Ok(None);
         }
         let millibits = (self.options.bloom_bits_per_key * 1000.0).round() as u64;

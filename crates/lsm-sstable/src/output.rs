@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use lsm_core::{Error, Result};
 
 use crate::checksum::BlockChecksum;
-use crate::handle::BlockHandle;
+use crate::handle::{BLOCK_TRAILER_BYTES, BlockHandle};
 
-/// Bytes collected before they are written: fresh pages cost less in large writes.
+/// Bytes collected before they are written, save a longer block: fresh pages cost less in large writes.
 const CHUNK_BYTES: usize = 256 << 10;
 
 pub(crate) struct Output<W> {
@@ -37,28 +37,31 @@ impl<W: Write> Output<W> {
     /// Appends a block of compression type `kind` and its trailer.
     pub(crate) fn write_block(&mut self, payload: &[u8], kind: u8) -> Result<BlockHandle> {
         let handle = BlockHandle { offset: self.offset, bytes: payload.len() as u64 };
+        self.make_room(payload.len() + BLOCK_TRAILER_BYTES)?;
         let start = self.collected.len();
         self.collected.extend_from_slice(payload);
         self.collected.push(kind);
         let checksum = self.checksum.of(handle.offset, &self.collected[start..]);
         self.collected.extend_from_slice(&checksum.to_le_bytes());
-        self.advance(start)?;
+        self.offset += (self.collected.len() - start) as u64;
         Ok(handle)
     }
 
     /// Appends bytes that are no block.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let start = self.collected.len();
+        self.make_room(bytes.len())?;
         self.collected.extend_from_slice(bytes);
-        self.advance(start)
+        self.offset += bytes.len() as u64;
+        Ok(())
     }
 
-    fn advance(&mut self, start: usize) -> Result<()> {
-        self.offset += (self.collected.len() - start) as u64;
-        match self.collected.len() >= CHUNK_BYTES {
-            true => self.hand_over(),
-            false => Ok(()),
+    /// Makes room for `bytes` more, in memory that is asked for once: whatever it is doubled from stays with the allocator.
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
+        if self.collected.len() + bytes > CHUNK_BYTES {
+            self.hand_over()?;
         }
+        self.collected.reserve_exact(CHUNK_BYTES.max(bytes) - self.collected.len());
+        Ok(())
     }
 
     fn hand_over(&mut self) -> Result<()> {
