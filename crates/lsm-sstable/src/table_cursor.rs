@@ -54,6 +54,8 @@ pub struct TableCursor {
     global_seq: Option<SeqNo>,
     /// The key with that number.
     patched: Vec<u8>,
+    /// The key from which the last step into another block came.
+    left: Vec<u8>,
 }
 
 impl TableCursor {
@@ -67,6 +69,7 @@ impl TableCursor {
             entries: BlockCursor::new(Block::empty()),
             asks_bytes: ASKED_BYTES.start,
             patched: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -129,6 +132,12 @@ impl TableCursor {
             self.in_block(BlockCursor::seek_to_last)?;
         }
         Ok(())
+    }
+
+    /// Keeps the current key, as the table has it, beyond a step into another block.
+    fn note_key(&mut self) {
+        self.left.clear();
+        self.left.extend_from_slice(self.entries.key());
     }
 
     /// Stands before everything: no entry is shown.
@@ -229,9 +238,9 @@ impl Cursor for TableCursor {
         let number = self.number;
         self.in_block(BlockCursor::next)?;
         if !self.entries.valid() && number + 1 < self.table.index.len() {
-            let last = self.entries.key().to_vec();
+            self.note_key();
             self.next_block()?;
-            if self.entries.valid() && compare(&last, self.entries.key()) != Ordering::Less {
+            if self.entries.valid() && compare(&self.left, self.entries.key()) != Ordering::Less {
                 self.entries.invalidate();
                 let error = Error::corruption("keys are not ascending from one block to the next"); // W2
                 return Err(self.table.place_in_block(error, self.number));
@@ -245,9 +254,9 @@ impl Cursor for TableCursor {
         let number = self.number;
         self.in_block(BlockCursor::prev)?;
         if !self.entries.valid() && number > 0 {
-            let first = self.entries.key().to_vec();
+            self.note_key();
             self.prev_block()?;
-            if self.entries.valid() && compare(self.entries.key(), &first) != Ordering::Less {
+            if self.entries.valid() && compare(self.entries.key(), &self.left) != Ordering::Less {
                 self.entries.invalidate();
                 let error = Error::corruption("keys are not descending from one block to the one before"); // W2
                 return Err(self.table.place_in_block(error, self.number));
