@@ -115,7 +115,7 @@ pub(crate) struct Load {
     /// Compression of new tables
     #[arg(long)]
     pub(crate) compression: Option<CompressionName>,
-    /// Version of new tables: 6, or 5 for RocksDB before 8.6; a store that exists keeps its own
+    /// Version of new tables: 6, or 5 for RocksDB before 8.6; without this option that of the tables that are there
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(5..=6))]
     pub(crate) format_version: Option<u32>,
 }

@@ -1,6 +1,7 @@
 //! Keys, batches, cursors, coding and errors shared by every crate of the store.
 //!
-//! This crate is the bottom of the workspace: it does no I/O, starts no thread and has no `unsafe`.
+//! This crate is the bottom of the workspace: it does no I/O, starts no thread, and its only `unsafe` is a hint to the
+//! processor, in [`memory`].
 //! What stands here is what two or more of the other crates must agree on:
 //!
 //! | module | what it fixes |
@@ -10,8 +11,10 @@
 //! | [`cursor`] | how sorted entries are walked, in numbered invariants |
 //! | [`rows`] | entries that a cursor gives away several at a time |
 //! | [`words`] | a search among keys by the bytes that tell them apart |
+//! | [`memory`] | asking for memory before it is needed |
 //! | [`merge`] | many cursors seen as one |
 //! | [`visible`] | what a reader at one sequence number sees |
+//! | [`dead`] | stretches of keys that a walk found dead |
 //! | [`range_tombstone`] | deleted ranges as fragments that do not overlap |
 //! | [`operator`] | a user's merge operator |
 //! | [`coding`], [`checksum`] | integers, lengths and masked crc32c |

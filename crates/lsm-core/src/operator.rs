@@ -25,7 +25,8 @@ use crate::{Error, Result};
 /// assert_eq!(Append.full_merge(b"k", Some(b"a"), &[b"b", b"c"]), Some(b"abc".to_vec()));
 /// ```
 pub trait MergeOperator: Send + Sync {
-    /// Name recorded in tables, so that a store is not reopened with another operator unnoticed.
+    /// Name that each table records, as `lsm dump` shows it. Nobody compares it: a store is to be opened with the operator
+    /// that its operands were written for.
     fn name(&self) -> &str;
 
     /// The value of `key` after `operands`, oldest first, were applied to `existing`.

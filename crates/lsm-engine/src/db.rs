@@ -184,7 +184,8 @@ impl Db {
         self.store().checkpoint(dir.as_ref())
     }
 
-    /// Checks every checksum of every file and every invariant of the store.
+    /// Checks every checksum of the manifest and of all tables, and every invariant that holds between them. Logs are checked
+    /// when a store is opened: that reads all of them.
     ///
     /// # Errors
     /// The first damage found, by file and offset.

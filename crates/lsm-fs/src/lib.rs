@@ -12,6 +12,7 @@
 //! | `latched` | nor is that of a store's directory, whoever asks |
 //! | `positioned`, `map` | the two ways to write a segment; `map` is unsafe |
 //! | `os` | the real file system |
+//! | `writeback` | files that grow go to the disk early; unsafe, for one system call |
 //! | [`mem`] | the one in memory, with `crash()` |
 //! | `pages` | memory in large pages |
 //! | [`clock`] | time |
