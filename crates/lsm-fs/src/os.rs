@@ -166,7 +166,7 @@ impl Write for OsWriter {
 
 impl FileWriter for OsWriter {
     fn sync(&mut self) -> io::Result<()> {
-        self.latch.run(|| self.file.sync_data())
+        self.latch.run(|| self.writeback.outcome().and_then(|()| self.file.sync_data()))
     }
 }
 
@@ -322,6 +322,23 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Covers F3, and B1 of `writeback.rs`.
+    #[test]
+    fn a_sync_fails_for_what_went_wrong_before_it_and_ever_after() {
+        let failure = io::Error::from_raw_os_error(Errno::EIO as i32);
+        let (file, latch) = (tempfile::tempfile().unwrap(), SyncLatch::default());
+        let mut writer = OsWriter { file, writeback: Writeback::failed(failure), latch };
+        writer.write_all(b"x").unwrap();
+        for _ in 0..2 {
+            assert_eq!(writer.sync().unwrap_err().raw_os_error(), Some(Errno::EIO as i32));
         }
     }
 }

@@ -4,7 +4,9 @@
 //! a sixth of the flush that wrote them. Asked piece by piece, the disk works while the next piece is made.
 //!
 //! # Invariants
-//! B1. To ask promises nothing and hides nothing: a sync waits for what is under way, and says of it what went wrong.
+//! B1. To ask promises nothing and hides nothing. A sync waits for what is under way and says what went wrong on its way; what
+//!     goes wrong at once may be told to nobody else than whoever asked (ext4 drops pages for which it finds no blocks), so the
+//!     sync says that, too.
 
 // One call, which no crate that we have wraps: see docs/unsafe.md.
 #![allow(unsafe_code)]
@@ -25,6 +27,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub(crate) struct Writeback {
     written: u64,
     asked: u64,
+    /// What went wrong first.
+    failure: Option<io::Error>,
 }
 
 impl Writeback {
@@ -32,10 +36,26 @@ impl Writeback {
     pub(crate) fn wrote(&mut self, file: &File, bytes: usize) {
         self.written += bytes as u64;
         if self.written - self.asked >= PIECE_BYTES {
-            // A system that cannot leaves all to the sync, which also says what went wrong on the way (B1).
-            let _ = begin(file, self.asked..self.written);
+            self.note(begin(file, self.asked..self.written));
             self.asked = self.written;
         }
+    }
+
+    fn note(&mut self, begun: io::Result<()>) {
+        // A system or file that cannot leaves all to the sync.
+        let cannot = [Errno::ENOSYS, Errno::EINVAL, Errno::EOPNOTSUPP, Errno::ESPIPE].map(|errno| errno as i32);
+        let failure = begun.err().filter(|error| error.raw_os_error().is_none_or(|number| !cannot.contains(&number)));
+        self.failure = self.failure.take().or(failure);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn failed(error: io::Error) -> Writeback {
+        Writeback { failure: Some(error), ..Writeback::default() }
+    }
+
+    /// What the sync that follows has to say (B1).
+    pub(crate) fn outcome(&mut self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
     }
 }
 
@@ -69,6 +89,19 @@ mod tests {
         assert_eq!(write(&mut writeback, piece - 1), PIECE_BYTES + 1, "a piece begins where the last one ended");
         assert_eq!(write(&mut writeback, 3 * piece), 5 * PIECE_BYTES);
         assert_eq!(write(&mut writeback, 9), 5 * PIECE_BYTES);
+    }
+
+    // Covers B1.
+    #[test]
+    fn what_goes_wrong_at_once_is_told_by_the_sync() {
+        let failed = |number| Err(io::Error::from_raw_os_error(number));
+        let mut writeback = Writeback::default();
+        writeback.note(failed(Errno::ENOSYS as i32));
+        assert!(writeback.outcome().is_ok(), "the system cannot");
+        [failed(Errno::EIO as i32), Ok(()), failed(Errno::ENOSPC as i32)]
+            .into_iter()
+            .for_each(|begun| writeback.note(begun));
+        assert_eq!(writeback.outcome().unwrap_err().raw_os_error(), Some(Errno::EIO as i32));
     }
 
     #[test]
