@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lsm_core::ReadAt;
-use lsm_fs::{FileWriter, Segment, SegmentAccess, SegmentHandle};
+use lsm_fs::{Chore, FileWriter, Segment, SegmentAccess, SegmentHandle};
 
 use super::{Call, Failure, Script};
 
@@ -108,7 +108,7 @@ impl FileWriter for FaultWriter {
     }
 }
 
-/// Deliveries count as writes; none is short, since continuing is the business of the segment itself.
+/// Deliveries count as writes. None is short: to go on is the segment's own business, and its own tests try it.
 pub(super) struct FaultSegment {
     inner: Box<dyn Segment>,
     script: FileScript,
@@ -129,6 +129,14 @@ impl Segment for FaultSegment {
     fn commit(&mut self, bytes: usize) {
         let _ = self.script.strike(Call::Commit, "commit");
         self.inner.commit(bytes);
+    }
+
+    fn chore(&mut self) -> Option<Chore> {
+        self.inner.chore()
+    }
+
+    fn seal(&mut self) -> Option<Chore> {
+        self.inner.seal()
     }
 
     fn len(&self) -> u64 {
