@@ -4,6 +4,8 @@
 //! K1. The copy's manifest is written last, so a directory without `CURRENT` is an unfinished copy.
 //! K2. State and views are taken under the manifest lock, and logs are pinned before: everything that is
 //!     not in the tables of that state is in the logs that are copied.
+//! K3. No log is copied further than it had come when the state was taken: behind that may lie a batch for a family that the
+//!     state does not know, of which the copy would hold the other families' half.
 
 use crate::store::Store;
 use crate::{Error, Result};
@@ -30,17 +32,15 @@ impl Store {
         // What is in no log gets into tables; and there is less log to copy.
         self.flush()?;
         let _pin = self.logs.pin();
-        let (mut state, views) = {
+        let (mut state, views, active, bytes, log) = {
             let guard = self.manifest.lock();
             let manifest = guard.as_ref().ok_or_else(Error::closed)?;
             let families = self.families.load();
             let views: Vec<_> = families.values().map(|family| family.view.load_full()).collect();
-            (manifest.state().clone(), views)
-        };
-        let (active, bytes, log) = {
+            // K3.
             let guard = self.writer.lock();
-            let writer = guard.as_ref().ok_or_else(Error::closed)?;
-            (writer.wal.number(), writer.wal.len(), writer.wal.handle())
+            let wal = &guard.as_ref().ok_or_else(Error::closed)?.wal;
+            (manifest.state().clone(), views, wal.number(), wal.len(), wal.handle())
         };
         log.sync_all().map_err(|error| self.log_failed(&log, error))?;
         fs.create_dir(target).map_err(|error| CoreError::io("create", target, error))?;

@@ -110,6 +110,7 @@ impl Store {
         if let Some(failure) = self.health.failure() {
             return Err(failure);
         }
+        self.check_lock()?;
         let mut wal_additions = Vec::new();
         for mut log in self.logs.take_retired() {
             wal_additions.push(WalAddition { number: log.number(), synced_bytes: Some(log.finish()?) });

@@ -337,10 +337,11 @@ impl Store {
         let fresh = self.create_log(number, recycled, predecessor, writer.next_seq);
         let fresh = fresh.inspect_err(|_| recycled.into_iter().for_each(|number| self.logs.keep_recyclable(number)))?;
         let mut full = std::mem::replace(&mut writer.wal, fresh);
+        let chore = full.seal();
+        self.logs.retire(full);
         // Before the flush that comes next: it takes a processor for long.
         self.give_out_chore(writer);
-        full.seal().into_iter().for_each(|chore| self.background.executor.execute(chore));
-        self.logs.retire(full);
+        chore.into_iter().for_each(|chore| self.background.executor.execute(chore));
         Ok(())
     }
 

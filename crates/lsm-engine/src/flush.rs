@@ -191,7 +191,7 @@ impl Store {
 
     /// A store whose `LOCK` somebody removed may have a second owner by now: it writes nothing more, and removes no
     /// file. Looked at before each edit, since edits are what two owners would overwrite each other with.
-    fn check_lock(&self) -> Result<()> {
+    pub(crate) fn check_lock(&self) -> Result<()> {
         let path = FileKind::Lock.path(&self.directory);
         let in_force = self.lock.lock().as_ref().map_or(Ok(true), |lock| lock.keeps_others_out());
         match in_force.map_err(|error| lsm_core::Error::io("stat", &path, error))? {

@@ -155,7 +155,9 @@ impl Submissions {
     ) -> Commit {
         let bytes = batch.byte_size();
         let mut queue = self.queue.lock();
-        while queue.bytes > 0 && queue.bytes + bytes > QUEUE_BYTES_MAX && !queue.closed {
+        // A task that was woken by the writer thread, and runs on it, would wait for itself.
+        let may_wait = queue.thread_id != Some(current().id());
+        while may_wait && queue.bytes > 0 && queue.bytes + bytes > QUEUE_BYTES_MAX && !queue.closed {
             if options.no_stall {
                 return Commit::refused(Error::stalled("the queue of submitted batches is full"));
             }

@@ -2,7 +2,10 @@
 
 use lsm_compaction::StepExecutor;
 use lsm_core::SeqNo;
-use lsm_engine::{ColumnFamilyOptions, Compression, Db, Durability, ErrorKind, Options, WriteBatch, WriteOptions};
+use lsm_core::filename::FileKind;
+use lsm_engine::{
+    ColumnFamilyOptions, Commit, Compression, Db, Durability, ErrorKind, Options, WriteBatch, WriteOptions,
+};
 use lsm_fs::{Crash, Fs, MemFs, SegmentAccess};
 use lsm_manifest::{FamilyChange, Manifest, State, VersionEdit};
 use lsm_testkit::{AppendOperator, Failure, Fault, FaultFs, in_time};
@@ -346,6 +349,33 @@ fn a_refusal_before_a_save_point_outlives_the_rollback() {
     assert_eq!(db.write(batch).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
+struct Submitter(Db, std::sync::mpsc::Sender<Commit>);
+
+impl Wake for Submitter {
+    fn wake(self: Arc<Self>) {
+        self.1.send(self.0.submit(one("second", &"v".repeat(7 << 20)))).unwrap();
+    }
+}
+
+/// It waited for room in the queue that it was to make itself.
+#[test]
+fn a_task_that_runs_on_the_writer_thread_may_submit_to_a_full_queue() {
+    let outcome = in_time(PATIENCE, move || {
+        let db = small(&MemFs::new()).open(STORE).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waker = Waker::from(Arc::new(Submitter(db.clone(), sender)));
+        // What keeps the thread busy until somebody has asked for the commit.
+        (0..20).for_each(|number| drop(db.submit(one(&number.to_string(), &"v".repeat(200_000)))));
+        let mut commit = db.submit(one("first", &"v".repeat(2 << 20)));
+        let is_pending = std::pin::Pin::new(&mut commit).poll(&mut Context::from_waker(&waker)).is_pending();
+        drop(waker);
+        commit.wait().unwrap();
+        receiver.recv().unwrap().wait().unwrap();
+        (is_pending, db.iter().count())
+    });
+    assert_eq!(outcome, Some((true, 22)));
+}
+
 struct Owner(Mutex<Option<Db>>);
 
 impl Wake for Owner {
@@ -654,6 +684,23 @@ fn a_store_whose_lock_was_removed_writes_no_more_edits() {
     drop(db);
     let db = options().open(STORE).unwrap();
     assert_eq!(db.get("first").unwrap().unwrap(), "1");
+}
+
+/// Closing wrote its edit without that look.
+#[test]
+fn a_store_whose_lock_was_removed_writes_none_when_it_is_closed() {
+    let fs = MemFs::new();
+    let options = || Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
+    let db = options().open(STORE).unwrap();
+    db.put("first", "1").unwrap();
+    fs.remove(&Path::new(STORE).join("LOCK")).unwrap();
+    let manifest = lsm_manifest::in_force(&fs, Path::new(STORE)).unwrap();
+    let bytes = || fs.metadata(&FileKind::Manifest(manifest).path(Path::new(STORE))).unwrap().bytes;
+    let before = bytes();
+    let error = db.close().unwrap_err();
+    assert!(error.to_string().contains("LOCK"), "{error}");
+    assert_eq!(bytes(), before);
+    assert_eq!(options().open(STORE).unwrap().get("first").unwrap().unwrap(), "1");
 }
 
 /// A compaction that did not fit on the disk was begun again at once, filled the disk, failed, and gave the room back, for
