@@ -14,7 +14,7 @@
 //!     its owner may have removed the file by the time it is wanted again.
 
 use crate::run::Run;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::view::Level;
 use arc_swap::{ArcSwapOption, Guard};
 use lsm_core::filename::{FileKind, FileNumber};
@@ -49,7 +49,7 @@ struct Shared {
     /// Whether what is open stays open until the store is closed (H3).
     keeps_open: bool,
     /// Bytes of indexes, filters and tombstones of open tables.
-    resident_bytes: AtomicUsize,
+    resident_bytes: Mutex<usize>,
     handles: Mutex<Handles>,
     /// The store was closed.
     let_go: AtomicBool,
@@ -75,7 +75,7 @@ impl Tables {
             blocks: BlockCache::new(budget_bytes),
             budget_bytes,
             keeps_open,
-            resident_bytes: AtomicUsize::new(0),
+            resident_bytes: Mutex::new(0),
             handles: Mutex::new(HashMap::new()),
             let_go: AtomicBool::new(false),
         };
@@ -142,7 +142,7 @@ impl Tables {
     }
 
     pub(crate) fn resident_bytes(&self) -> usize {
-        self.shared.resident_bytes.load(Ordering::Relaxed)
+        *self.shared.resident_bytes.lock()
     }
 
     pub(crate) fn cache_hits(&self) -> u64 {
@@ -206,6 +206,7 @@ impl TableHandle {
             raw_value_bytes: properties.raw_value_bytes,
         };
         self.meta.stats.get_or_init(|| stats);
+        self.used.store(true, Ordering::Relaxed);
         self.shared.grow(table.memory_bytes());
         self.table.store(Some(Arc::clone(&table)));
         Ok(table)
@@ -256,8 +257,7 @@ impl Drop for TableHandle {
 
 impl Shared {
     fn grow(&self, bytes: usize) {
-        let resident = self.resident_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.fit_cache(resident);
+        let resident = self.fit_cache(|resident| resident + bytes);
         if resident > self.budget_bytes - self.budget_bytes / BLOCKS_SHARE_MIN {
             self.evict();
         }
@@ -292,13 +292,43 @@ impl Shared {
     }
 
     fn shrink(&self, bytes: usize) {
-        let resident = self.resident_bytes.fetch_sub(bytes, Ordering::Relaxed) - bytes;
-        self.fit_cache(resident);
+        self.fit_cache(|resident| resident - bytes);
     }
 
-    /// H3: what tables keep resident is taken from the cache.
-    fn fit_cache(&self, resident: usize) {
-        let capacity = self.budget_bytes.saturating_sub(resident).max(self.budget_bytes / BLOCKS_SHARE_MIN);
+    /// H3: what tables keep resident is taken from the cache. In one step, for the last one who sets its size must be the last
+    /// who has counted.
+    fn fit_cache(&self, change: impl FnOnce(usize) -> usize) -> usize {
+        let mut resident = self.resident_bytes.lock();
+        *resident = change(*resident);
+        let capacity = self.budget_bytes.saturating_sub(*resident).max(self.budget_bytes / BLOCKS_SHARE_MIN);
         self.blocks.set_capacity(capacity);
+        *resident
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Options;
+    use lsm_core::ColumnFamilyId;
+    use lsm_fs::MemFs;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_table_that_was_opened_again_counts_as_read() {
+        let db = Options::new().fs(Arc::new(MemFs::new())).open("/store").unwrap();
+        db.put("key", "value").unwrap();
+        db.flush().unwrap();
+        let store = db.store();
+        let view = store.families.load()[&ColumnFamilyId::DEFAULT].view.load_full();
+        let handle = view.levels.iter().flat_map(|level| level.iter()).next().unwrap();
+        let evict = || (0..2).for_each(|_| store.tables.shared.evict());
+        handle.table().unwrap();
+        evict();
+        assert!(handle.table.load().is_none() && store.tables.resident_bytes() == 0);
+        handle.table().unwrap();
+        store.tables.shared.evict();
+        assert!(handle.table.load().is_some());
+        evict();
+        assert!(handle.table.load().is_none());
     }
 }
