@@ -5,10 +5,12 @@
 //! R2. A commit survives the end of the process (`Durability::Process`) or a power cut (`Durability::Power`), as the
 //!     scenario says, in every engine alike. Where an engine has no such class, it has the nearest one and
 //!     `Engine::NOTE` says so.
-//! R3. Cache, write buffers, compression, filter bits and background threads are equal as far as an engine has them.
+//! R3. Cache, write buffers and their number, compression, filter bits, background threads and the processor's instructions that
+//!     code is compiled for are equal as far as an engine has them.
 //! R4. Whatever is read is looked at: [`Seen`] checks each row and adds it up.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -49,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) table_bytes: u64,
     pub(crate) compression: bool,
     pub(crate) threads: usize,
+    /// Tables on the first level at which engines with such a level begin to compact it.
+    pub(crate) level0_tables: u8,
 }
 
 /// Filter bits per key, where an engine has filters.
@@ -68,8 +72,18 @@ pub(crate) trait Engine: Send + Sync + Sized {
 
     fn session(&self) -> Result<Self::Session<'_>>;
 
+    /// How long [`Engine::settle`] only looks on in the end, where an engine does not say that it has settled.
+    const LOOKS_ON: Duration = Duration::ZERO;
+
     /// Returns once no background work is running or due, and all is in the engine's own files.
     fn settle(&self) -> Result<()>;
+
+    /// Settles; the time that it took, without that of looking on.
+    fn settled(&self) -> Result<Duration> {
+        let begun = Instant::now();
+        self.settle()?;
+        Ok(begun.elapsed().saturating_sub(Self::LOOKS_ON))
+    }
 
     /// Writes what is in memory to a table of its own, in engines that have such tables.
     fn flush(&self) -> Result<()> {
@@ -78,11 +92,6 @@ pub(crate) trait Engine: Send + Sync + Sized {
 
     /// Bytes that wait for compaction, if the engine says.
     fn pending_bytes(&self) -> Option<u64> {
-        None
-    }
-
-    /// How long writers were held back so far, in seconds, if the engine says.
-    fn stalled_seconds(&self) -> Option<f64> {
         None
     }
 
@@ -96,6 +105,11 @@ pub(crate) trait Session {
 
     /// Commits `rows` together.
     fn put_all(&mut self, rows: &[(Key, Vec<u8>)]) -> Result<()>;
+
+    /// The same of rows that come behind all that are there, with the engine's own call for that if it has one.
+    fn append_all(&mut self, rows: &[(Key, Vec<u8>)]) -> Result<()> {
+        self.put_all(rows)
+    }
 
     /// Commits the deletion of a row.
     fn delete(&mut self, key: &Key) -> Result<()>;
@@ -118,8 +132,8 @@ pub(crate) trait Session {
     /// The first row's key.
     fn first(&mut self) -> Result<Option<Vec<u8>>>;
 
-    /// Lets go of what the session has read under, so that it sees what others have written since. Called before
-    /// each read while somebody writes.
+    /// Lets go of what the session has read under, so that it sees what was written since. Called before a read if something
+    /// was, or while somebody else writes.
     fn refresh(&mut self) -> Result<()> {
         Ok(())
     }
@@ -156,19 +170,28 @@ pub(crate) use with_engine;
 pub(crate) const ENGINES: &[(&str, &str)] = &[
     ("lsm", "this store, default options but for the sizes above"),
     #[cfg(feature = "fjall")]
-    ("fjall", "fjall 3.1, its journal written at each commit, as by default"),
+    (
+        "fjall",
+        "fjall 3.1, its journal written at each commit, as by default; it compresses journaled values from 4 KiB on",
+    ),
     #[cfg(feature = "lmdb")]
-    ("lmdb", "LMDB by heed 0.22; no compression, no checksums; NOSYNC may damage the file when the system crashes"),
+    (
+        "lmdb",
+        "LMDB by heed 0.22, which opens a cursor for each scan; no compression, no checksums; NOSYNC may damage the file when the system crashes",
+    ),
     #[cfg(feature = "redb")]
     ("redb", "redb 4.6; no compression; Durability::None may lose commits when the process ends"),
     #[cfg(feature = "rocksdb")]
-    ("rocksdb", "RocksDB by rocksdb 0.25, default options but for the sizes above, LZ4 and filters"),
+    (
+        "rocksdb",
+        "RocksDB by rocksdb 0.25, default options but for the sizes above, three write buffers, LZ4 and filters",
+    ),
     #[cfg(feature = "rocksdb")]
     ("rocksdb-tuned", "the same with the options that experts set: see engines/rocksdb.rs"),
     #[cfg(feature = "sled")]
     ("sled", "sled 1.0.0-alpha.124, zstd; commits reach the disk every 200 ms and may be lost when the process ends"),
     #[cfg(feature = "surrealkv")]
-    ("surrealkv", "surrealkv 1.2, Durability::Eventual"),
+    ("surrealkv", "surrealkv 1.2, Durability::Eventual; no compression; it does not say when it has settled"),
     #[cfg(feature = "tidesdb")]
-    ("tidesdb", "TidesDB 10.2 by tidesdb 1.0, its log synced every second"),
+    ("tidesdb", "TidesDB 10.2 by tidesdb 1.0, its log synced every second; an iterator for each scan"),
 ];

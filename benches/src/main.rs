@@ -136,7 +136,6 @@ fn measure(bench: &Bench<'_>, engine: &str, scenario: &str, round: u32) -> Resul
         read_bytes: measured.usage.read_bytes,
         peak_memory_bytes: measure::peak_memory_bytes(),
         pending_bytes: measured.pending_bytes,
-        stalled_seconds: measured.stalled_seconds,
         lost: measured.lost,
         foreign_cpu: 0.0,
     })

@@ -26,7 +26,6 @@ pub(crate) struct Record {
     pub(crate) read_bytes: u64,
     pub(crate) peak_memory_bytes: u64,
     pub(crate) pending_bytes: Option<u64>,
-    pub(crate) stalled_seconds: Option<f64>,
     pub(crate) lost: Option<u64>,
     /// Processor time that others took meanwhile, as a share of one core.
     pub(crate) foreign_cpu: f64,
@@ -45,6 +44,8 @@ pub(crate) struct PartRecord {
     pub(crate) timeline: Vec<u64>,
     pub(crate) timeline_step_seconds: f64,
     pub(crate) checksum: Option<u64>,
+    /// Whether the time was over before all operations were made.
+    pub(crate) is_cut: bool,
 }
 
 impl PartRecord {
@@ -60,6 +61,7 @@ impl PartRecord {
             timeline: part.timeline.clone(),
             timeline_step_seconds: STEP.as_secs_f64(),
             checksum: part.checksum,
+            is_cut: part.is_cut,
         })
     }
 
@@ -86,8 +88,16 @@ impl Record {
     }
 
     pub(crate) fn cpu_micros_per_unit(&self) -> f64 {
-        let units: u64 = self.parts.iter().map(|part| part.units).sum();
-        self.cpu_seconds * 1e6 / units.max(1) as f64
+        self.cpu_seconds * 1e6 / self.units()
+    }
+
+    pub(crate) fn bytes_read_per_unit(&self) -> f64 {
+        self.read_bytes as f64 / self.units()
+    }
+
+    /// Of all parts, since processor time and bytes are those of all.
+    fn units(&self) -> f64 {
+        self.parts.iter().map(|part| part.units).sum::<u64>().max(1) as f64
     }
 
     pub(crate) fn write_amplification(&self) -> Option<f64> {
@@ -108,5 +118,7 @@ pub(crate) struct Header {
     pub(crate) command: String,
     pub(crate) scale: crate::scale::Scale,
     pub(crate) key_shape: String,
+    /// What rustc was told, for all engines alike.
+    pub(crate) flags: String,
     pub(crate) engines: Vec<(String, String)>,
 }

@@ -108,9 +108,10 @@ pub(crate) fn write(directory: &Path, baseline: Option<&Path>) -> Result<()> {
     let table = table::markdown(&results)?;
     print!("{table}");
     std::fs::write(directory.join("report.md"), &table)?;
+    let ratios = html::ratios(&results)?;
+    std::fs::write(directory.join("ratios.svg"), &ratios)?;
     let html = directory.join("report.html");
-    std::fs::write(&html, html::page(&results)?)?;
-    std::fs::write(directory.join("ratios.svg"), html::ratios(&results)?)?;
+    std::fs::write(&html, html::page(&results, &ratios, &table)?)?;
     println!("\nreport: {}", html.display());
     Ok(())
 }

@@ -46,6 +46,10 @@ impl Rows {
         Rows { shape, value_bytes: value_bytes.max(8) }
     }
 
+    pub(crate) fn shape(&self) -> KeyShape {
+        self.shape
+    }
+
     /// The key of a row that may be there.
     pub(crate) fn key(&self, row: u64) -> Key {
         self.of_number(2 * row)

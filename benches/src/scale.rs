@@ -78,6 +78,7 @@ impl Scale {
             table_bytes: self.table_bytes,
             compression: self.compression,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
+            level0_tables: 4,
         }
     }
 }

@@ -7,7 +7,7 @@ mod reopen;
 mod writes;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -114,7 +114,6 @@ pub(crate) struct Measured {
     pub(crate) live_bytes: u64,
     pub(crate) usage: Usage,
     pub(crate) pending_bytes: Option<u64>,
-    pub(crate) stalled_seconds: Option<f64>,
     /// Acknowledged rows that were gone.
     pub(crate) lost: Option<u64>,
 }
@@ -128,6 +127,7 @@ impl Bench<'_> {
             "get-small-cache" => {
                 config.cache_bytes = (self.scale.rows as usize * self.rows.row_bytes() / 20).max(1 << 20)
             }
+            "scan-runs" => config.level0_tables = 2 * reads::RUNS,
             _ => {}
         }
         config
@@ -175,6 +175,9 @@ impl Bench<'_> {
         }
         let engine = E::open(self.directory, &self.config(name))?;
         reads::warm(self, &engine, name)?;
+        if name == "scan-runs" {
+            reads::add_runs(self, &engine)?;
+        }
         let before = Usage::now()?;
         let (parts, user_bytes, live_bytes) = match name {
             "fillseq" | "fillrandom" | "fillrandom-4t" | "overwrite" | "sync-1t" | "sync-8t" => {
@@ -190,15 +193,10 @@ impl Bench<'_> {
             reading => reads::gets_and_seeks(self, &engine, reading)?,
         };
         let pending_bytes = engine.pending_bytes();
-        let begun = Instant::now();
-        if user_bytes > 0 {
-            engine.settle()?;
-        }
-        let settle = begun.elapsed();
-        let stalled_seconds = engine.stalled_seconds();
+        let settle = if user_bytes > 0 { engine.settled()? } else { Duration::ZERO };
         engine.close()?;
         let usage = Usage::now()?.since(before);
-        Ok(Measured { parts, settle, user_bytes, live_bytes, usage, pending_bytes, stalled_seconds, lost: None })
+        Ok(Measured { parts, settle, user_bytes, live_bytes, usage, pending_bytes, lost: None })
     }
 }
 

@@ -14,17 +14,19 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::UsageWho;
 
 use crate::engines::ENGINES;
+use crate::measure::cpu_seconds;
 use crate::record::{Header, Record};
 use crate::report;
 use crate::rows::KeyShape;
 use crate::scale::Scale;
 use crate::scenarios::{self, SCENARIOS, Scenario, Start};
 
-const FOREIGN_CPU_MAX: f64 = 0.1;
+pub(crate) const FOREIGN_CPU_MAX: f64 = 0.1;
 
 const ATTEMPTS: u32 = 3;
 
@@ -185,14 +187,7 @@ impl Runner<'_> {
     }
 
     fn command(&self, task: &str, engine: &str, directory: &Path) -> Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let keys = match self.keys {
-            KeyShape::Number => "number",
-            KeyShape::User => "user",
-        };
-        command.args([task, "--engine", engine, "--scale", &self.scale, "--keys", keys, "--directory"]).arg(directory);
-        command.stdin(Stdio::null());
-        Ok(command)
+        own_process(task, engine, &self.scale, self.keys, directory)
     }
 
     fn load(&self, engine: &str) -> Result<()> {
@@ -233,17 +228,26 @@ impl Runner<'_> {
         }
         // What is still to be written out would be written while the next one is measured.
         nix::unistd::sync();
-        let (begun, busy, ours) = (Instant::now(), busy_seconds(), children_seconds()?);
+        let (begun, busy, ours) = (Instant::now(), busy_seconds(), cpu_seconds(UsageWho::RUSAGE_CHILDREN)?);
         let mut command = self.command("measure", engine, &directory)?;
         let output = command.args(["--scenario", scenario.name, "--round", &round.to_string()]).output()?;
         let wall = begun.elapsed().as_secs_f64();
-        let foreign = (busy_seconds() - busy - (children_seconds()? - ours)).max(0.0) / wall;
+        let foreign = (busy_seconds() - busy - (cpu_seconds(UsageWho::RUSAGE_CHILDREN)? - ours)).max(0.0) / wall;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{}: {}", output.status, said.lines().last().unwrap_or_default());
         let mut record: Record = serde_json::from_slice(&output.stdout)?;
         record.foreign_cpu = foreign;
         Ok(record)
     }
+}
+
+/// This program, for one engine and a task that it has only for itself.
+pub(crate) fn own_process(task: &str, engine: &str, scale: &str, keys: KeyShape, directory: &Path) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let keys = keys.to_possible_value().context("each shape has a name")?;
+    command.args([task, "--engine", engine, "--scale", scale, "--keys", keys.get_name(), "--directory"]).arg(directory);
+    command.stdin(Stdio::null());
+    Ok(command)
 }
 
 /// Seconds that all processors together have been busy since the system started.
@@ -253,12 +257,6 @@ fn busy_seconds() -> f64 {
     let ticks: Vec<f64> = first.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     // user, nice, system; then come idle and iowait; irq, softirq, steal.
     [0, 1, 2, 5, 6, 7].iter().filter_map(|&field| ticks.get(field)).sum::<f64>() / 100.0
-}
-
-fn children_seconds() -> Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 fn header(arguments: &Arguments, scale: &Scale, engines: &[String]) -> Header {
@@ -280,6 +278,7 @@ fn header(arguments: &Arguments, scale: &Scale, engines: &[String]) -> Header {
         command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         scale: scale.clone(),
         key_shape: format!("{:?}", arguments.keys).to_lowercase(),
+        flags: option_env!("RUSTFLAGS").unwrap_or_default().to_owned(),
         engines: engines.iter().map(|name| (name.clone(), about(name).to_owned())).collect(),
     }
 }

@@ -12,6 +12,9 @@ use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, P
 use super::{BLOCK_BYTES, Config, Durability, Engine, FILTER_BITS, Session};
 use crate::rows::{Key, Seen};
 
+/// Between two looks at what runs.
+const LOOK: Duration = Duration::from_millis(10);
+
 pub(crate) struct Fjall {
     db: Database,
     rows: Keyspace,
@@ -34,11 +37,17 @@ impl Engine for Fjall {
                 .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES as u32))
                 .data_block_compression_policy(CompressionPolicy::all(compression))
                 .filter_policy(FilterPolicy::all(filter))
-                .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(config.table_bytes)))
+                .compaction_strategy(Arc::new(
+                    Leveled::default()
+                        .with_table_target_size(config.table_bytes)
+                        .with_l0_threshold(config.level0_tables),
+                ))
         };
         let rows = db.keyspace("rows", options)?;
         Ok(Fjall { db, rows, durability: config.durability })
     }
+
+    const LOOKS_ON: Duration = Duration::from_millis(200);
 
     fn session(&self) -> Result<&Fjall> {
         Ok(self)
@@ -47,11 +56,11 @@ impl Engine for Fjall {
     fn settle(&self) -> Result<()> {
         self.rows.rotate_memtable_and_wait()?;
         // It says what runs, not what is due: so nothing must have run for a while.
-        let mut quiet = 0;
-        while quiet < 20 {
-            std::thread::sleep(Duration::from_millis(10));
+        let mut quiet = Duration::ZERO;
+        while quiet < Self::LOOKS_ON {
+            std::thread::sleep(LOOK);
             let busy = self.db.active_compactions() + self.db.outstanding_flushes() > 0;
-            quiet = if busy { 0 } else { quiet + 1 };
+            quiet = if busy { Duration::ZERO } else { quiet + LOOK };
         }
         Ok(())
     }

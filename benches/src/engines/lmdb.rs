@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, WithTls};
 
 use super::{Config, Durability, Engine, Session};
 use crate::rows::{Key, Seen};
@@ -68,6 +68,16 @@ impl<'a> Pages<'a> {
     }
 }
 
+impl Pages<'_> {
+    fn put_all_with(&mut self, flags: PutFlags, rows: &[(Key, Vec<u8>)]) -> Result<()> {
+        let mut transaction = self.engine.env.write_txn()?;
+        for (key, value) in rows {
+            self.engine.rows.put_with_flags(&mut transaction, flags, key.as_ref(), value)?;
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
 impl Session for Pages<'_> {
     fn put(&mut self, key: &Key, value: &[u8]) -> Result<()> {
         let mut transaction = self.engine.env.write_txn()?;
@@ -76,11 +86,11 @@ impl Session for Pages<'_> {
     }
 
     fn put_all(&mut self, rows: &[(Key, Vec<u8>)]) -> Result<()> {
-        let mut transaction = self.engine.env.write_txn()?;
-        for (key, value) in rows {
-            self.engine.rows.put(&mut transaction, key.as_ref(), value)?;
-        }
-        Ok(transaction.commit()?)
+        self.put_all_with(PutFlags::empty(), rows)
+    }
+
+    fn append_all(&mut self, rows: &[(Key, Vec<u8>)]) -> Result<()> {
+        self.put_all_with(PutFlags::APPEND, rows)
     }
 
     fn delete(&mut self, key: &Key) -> Result<()> {

@@ -27,7 +27,8 @@ impl Engine for Lsm {
             .compression(if config.compression { Compression::Lz4 } else { Compression::None })
             .bloom_bits_per_key(FILTER_BITS)
             .block_size(BLOCK_BYTES)
-            .background_threads(config.threads);
+            .background_threads(config.threads)
+            .level0_file_num_compaction_trigger(config.level0_tables.into());
         Ok(Lsm(options.open(directory)?))
     }
 
@@ -46,10 +47,6 @@ impl Engine for Lsm {
 
     fn pending_bytes(&self) -> Option<u64> {
         self.0.property("rocksdb.estimate-pending-compaction-bytes")?.parse().ok()
-    }
-
-    fn stalled_seconds(&self) -> Option<f64> {
-        Some(self.0.stats().write_wait_time.as_secs_f64())
     }
 
     fn close(self) -> Result<()> {

@@ -14,13 +14,16 @@ use crate::rows::{Key, Seen};
 /// The one family that there is.
 const FAMILY: &str = "default";
 
-/// The defaults but for sizes, LZ4 and filters.
+/// As many as this store has, in the place of two.
+const WRITE_BUFFERS: i32 = 3;
+
+/// The defaults but for sizes, LZ4 and filters; the cache is of the kind that is the default, HyperClockCache.
 pub(crate) struct Rocks {
     db: DB,
     writes: WriteOptions,
 }
 
-/// With more options: parallelism, HyperClockCache, filters in memtables, hashes in blocks, pipelined writes,
+/// With more options: parallelism, the cache told the size of blocks, filters in memtables, hashes in blocks, pipelined writes,
 /// early writeback, no compression above the third level.
 pub(crate) struct Tuned(Rocks);
 
@@ -35,6 +38,8 @@ fn options(config: &Config, cache: &Cache) -> (Options, BlockBasedOptions) {
     options.set_max_bytes_for_level_base(config.level_base_bytes);
     options.set_target_file_size_base(config.table_bytes);
     options.set_max_background_jobs(config.threads as i32);
+    options.set_max_write_buffer_number(WRITE_BUFFERS);
+    options.set_level_zero_file_num_compaction_trigger(config.level0_tables.into());
     let compression = if config.compression { DBCompressionType::Lz4 } else { DBCompressionType::None };
     options.set_compression_type(compression);
     (options, table)
@@ -52,7 +57,7 @@ impl Engine for Rocks {
     type Session<'a> = Reads<'a>;
 
     fn open(directory: &Path, config: &Config) -> Result<Rocks> {
-        let (mut settings, table) = options(config, &Cache::new_lru_cache(config.cache_bytes));
+        let (mut settings, table) = options(config, &Cache::new_hyper_clock_cache(config.cache_bytes, 0));
         settings.set_block_based_table_factory(&table);
         open(directory, config, &settings)
     }

@@ -17,6 +17,9 @@ const FAMILY: &str = "rows";
 /// What ten bits a key come to.
 const FALSE_POSITIVES: f64 = 0.0082;
 
+/// Between two looks at what runs.
+const LOOK: Duration = Duration::from_millis(5);
+
 pub(crate) struct Tides(TidesDB);
 
 impl Engine for Tides {
@@ -49,6 +52,8 @@ impl Engine for Tides {
         Ok(Tides(db))
     }
 
+    const LOOKS_ON: Duration = Duration::from_millis(25);
+
     fn session(&self) -> Result<Transactions<'_>> {
         Ok(Transactions {
             rows: self.0.get_column_family(FAMILY)?,
@@ -61,10 +66,11 @@ impl Engine for Tides {
         self.0.flush_memtable()?;
         let rows = self.0.get_column_family(FAMILY)?;
         // What follows a flush is not yet under way when it ends.
-        let mut quiet = 0;
-        while quiet < 5 {
-            std::thread::sleep(Duration::from_millis(5));
-            quiet = if self.0.is_flushing() || rows.is_compacting() { 0 } else { quiet + 1 };
+        let mut quiet = Duration::ZERO;
+        while quiet < Self::LOOKS_ON {
+            std::thread::sleep(LOOK);
+            let busy = self.0.is_flushing() || rows.is_compacting();
+            quiet = if busy { Duration::ZERO } else { quiet + LOOK };
         }
         Ok(())
     }

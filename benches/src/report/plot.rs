@@ -87,7 +87,9 @@ pub(super) fn ratios(engines: &[(&str, RGBColor)], rows: &[(&str, Vec<(f64, RGBC
             let y = top + row * index as i32 + row / 2;
             text((*name).to_owned(), (4, y - 7))?;
             for (ratio, colour) in dots {
-                area.draw(&Circle::new((at(*ratio), y), 5, colour.filled())).map_err(as_error)?;
+                let is_inside = (RATIOS.0..=RATIOS.1).contains(ratio);
+                let style = if is_inside { colour.filled() } else { colour.stroke_width(2) };
+                area.draw(&Circle::new((at(*ratio), y), 5, style)).map_err(as_error)?;
             }
         }
         area.present().map_err(as_error)?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Results, Spread, short, short_time};
 use crate::record::Record;
+use crate::schedule::FOREIGN_CPU_MAX;
 
 /// How the results came about, rates with ratios, then what they cost.
 pub(super) fn markdown(results: &Results) -> Result<String> {
@@ -15,7 +16,7 @@ pub(super) fn markdown(results: &Results) -> Result<String> {
     writeln!(text, "{}; {}; commit {}.", header.machine, header.system, header.commit)?;
     writeln!(
         text,
-        "{} rows, keys `{}`, values of {} bytes, {}, {} rounds, cache {} MiB, write buffers {} MiB.\n",
+        "{} rows, keys `{}`, values of {} bytes, {}, {} rounds, cache {} MiB, write buffers {} MiB; compiled with `{}`.\n",
         short(scale.rows as f64),
         header.key_shape,
         scale.value_bytes,
@@ -23,10 +24,12 @@ pub(super) fn markdown(results: &Results) -> Result<String> {
         scale.rounds,
         scale.cache_bytes >> 20,
         scale.write_buffer_bytes >> 20,
+        header.flags,
     )?;
     header.engines.iter().try_for_each(|(name, about)| writeln!(text, "- `{name}`: {about}"))?;
     rates(results, &mut text)?;
     costs(results, &mut text)?;
+    remarks(results, &mut text)?;
     Ok(text)
 }
 
@@ -93,10 +96,12 @@ fn cell(
 fn costs(results: &Results, text: &mut String) -> Result<()> {
     writeln!(
         text,
-        "\n## Latency and cost\n\nMedians over rounds. CPU per row or operation; bytes written per byte of the user's; space per byte that is live.\n"
+        "\n## Latency and cost\n\nMedians over rounds. CPU, and bytes read by system calls, per row or operation; bytes written to the disk per byte of the user's; space per byte that is live.\n"
     )?;
-    let columns =
-        ["scenario", "engine", "p50", "p99", "p99.9", "max", "CPU", "written", "space", "memory", "settle", "pending"];
+    let columns = [
+        "scenario", "engine", "p50", "p99", "p99.9", "max", "CPU", "read", "written", "space", "memory", "settle",
+        "pending",
+    ];
     head(text, columns.map(str::to_owned))?;
     for scenario in results.scenarios() {
         for engine in results.engines().filter(|engine| !results.of(scenario.name, engine).is_empty()) {
@@ -104,10 +109,13 @@ fn costs(results: &Results, text: &mut String) -> Result<()> {
                 results.spread(scenario.name, engine, figure).map_or(0.0, |spread| spread.median)
             };
             write!(text, "| {} | {engine}", scenario.name)?;
-            for quantile in [0.5, 0.99, 0.999, 1.0] {
-                write!(text, " | {}", short_time(median(&|record| latency(record, quantile))))?;
+            let latencies: Vec<_> = results.of(scenario.name, engine).iter().filter_map(latencies).collect();
+            for at in 0..QUANTILES.len() {
+                let spread = Spread::of(latencies.iter().map(|times| times[at]));
+                write!(text, " | {}", short_time(spread.map_or(0.0, |spread| spread.median)))?;
             }
             write!(text, " | {}", short_time(median(&Record::cpu_micros_per_unit) / 1e6))?;
+            write!(text, " | {}", short(median(&Record::bytes_read_per_unit)))?;
             let optional = |figure: fn(&Record) -> Option<f64>| {
                 let figures = results.of(scenario.name, engine).iter().filter_map(figure);
                 Spread::of(figures).map_or("–".to_owned(), |spread| format!("{:.2}", spread.median))
@@ -122,8 +130,38 @@ fn costs(results: &Results, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// A latency of the scenario's figure, in seconds.
-pub(super) fn latency(record: &Record, quantile: f64) -> f64 {
-    let histogram = record.parts.first().and_then(|part| part.histogram().ok());
-    histogram.map_or(0.0, |histogram| histogram.value_at_quantile(quantile) as f64 / 1e9)
+const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
+
+/// Latencies of the scenario's figure at each quantile, in seconds.
+fn latencies(record: &Record) -> Option<[f64; QUANTILES.len()]> {
+    let histogram = record.parts.first()?.histogram().ok()?;
+    Some(QUANTILES.map(|quantile| histogram.value_at_quantile(quantile) as f64 / 1e9))
+}
+
+/// What has to be known of single figures.
+fn remarks(results: &Results, text: &mut String) -> Result<()> {
+    let mut remarks = Vec::new();
+    for scenario in results.scenarios() {
+        for engine in results.engines() {
+            let records = results.of(scenario.name, engine);
+            let mut remark = |said: String| remarks.push(format!("- {} of {engine}: {said}", scenario.name));
+            if let Some(lost) = records.iter().filter_map(|record| record.lost).max().filter(|lost| *lost > 0) {
+                remark(format!("up to {lost} acknowledged rows were gone"));
+            }
+            if let Some(part) = records.iter().flat_map(|record| &record.parts).find(|part| part.is_cut) {
+                remark(format!("the time was over after {} of the {}", short(part.units as f64), part.name));
+            }
+            let noisy = records.iter().filter(|record| record.foreign_cpu > FOREIGN_CPU_MAX).count();
+            if noisy > 0 {
+                remark(format!(
+                    "others took more than {FOREIGN_CPU_MAX} of a core in {noisy} of {} rounds",
+                    records.len()
+                ));
+            }
+        }
+    }
+    if remarks.is_empty() {
+        return Ok(());
+    }
+    Ok(writeln!(text, "\n## Remarks\n\n{}", remarks.join("\n"))?)
 }

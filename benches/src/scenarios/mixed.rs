@@ -1,6 +1,6 @@
 //! Scenarios that read and write at once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -76,6 +76,8 @@ pub(super) fn ycsb<E: Engine>(bench: &Bench<'_>, engine: &E, name: &str) -> Resu
         .collect();
     let inserted = AtomicU64::new(0);
     let written = AtomicU64::new(0);
+    // Whether something was written since the last read.
+    let is_stale = AtomicBool::new(true);
     let mut part = run(engine, Phase::new("operations", scale.phase()), |session, step| {
         let (rank, kind) = steps[step.index as usize % DRAWN];
         let there = scale.rows + inserted.load(Ordering::Relaxed);
@@ -85,9 +87,10 @@ pub(super) fn ycsb<E: Engine>(bench: &Bench<'_>, engine: &E, name: &str) -> Resu
             // Ranks are scattered over the keys.
             _ => (u64::from(rank).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8) % scale.rows,
         };
-        if kind != Kind::Update {
+        if !matches!(kind, Kind::Update | Kind::Insert) && is_stale.load(Ordering::Relaxed) {
             session.refresh()?;
         }
+        is_stale.store(!matches!(kind, Kind::Get | Kind::Scan), Ordering::Relaxed);
         match kind {
             Kind::Get => ensure!(session.get(&rows.key(row), step.seen)?, "a row is missing"),
             Kind::Scan => drop(session.scan(

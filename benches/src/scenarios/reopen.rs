@@ -1,7 +1,7 @@
 //! Opening after the process was killed.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +10,7 @@ use super::{Bench, Measured};
 use crate::engines::{Engine, Session};
 use crate::measure::{Phase, Usage, run};
 use crate::rows::Seen;
+use crate::schedule::own_process;
 
 /// Rows between two reports of the process that will be killed.
 const REPORTED: u64 = 1000;
@@ -36,9 +37,7 @@ pub(crate) fn write_until_killed<E: Engine>(bench: &Bench<'_>) -> Result<()> {
 /// Starts that process, kills it when it has put half of all rows, and opens what it left.
 pub(super) fn reopen<E: Engine>(bench: &Bench<'_>) -> Result<Measured> {
     let scale = serde_json::to_string(bench.scale)?;
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["write-until-killed", "--engine", bench.engine, "--scale", &scale, "--directory"])
-        .arg(bench.directory)
+    let mut child = own_process("write-until-killed", bench.engine, &scale, bench.rows.shape(), bench.directory)?
         .stdout(Stdio::piped())
         .spawn()?;
     let mut acknowledged = 0;
@@ -57,6 +56,7 @@ pub(super) fn reopen<E: Engine>(bench: &Bench<'_>) -> Result<Measured> {
     let begun = Instant::now();
     let engine = E::open(bench.directory, &bench.scale.config())?;
     let time = begun.elapsed();
+    let usage = Usage::now()?.since(before);
     // One opening is one operation; its time is the figure.
     let mut part = run(&engine, Phase { count: Some(1), ..Phase::new("open", Duration::MAX) }, |_, _| Ok(1))?;
     part.time = time;
@@ -75,9 +75,8 @@ pub(super) fn reopen<E: Engine>(bench: &Bench<'_>) -> Result<Measured> {
         settle: Duration::ZERO,
         user_bytes: 0,
         live_bytes: acknowledged * bench.rows.row_bytes() as u64,
-        usage: Usage::now()?.since(before),
+        usage,
         pending_bytes: None,
-        stalled_seconds: None,
         lost: Some(lost),
     })
 }
