@@ -61,7 +61,7 @@ pub(crate) enum Command {
     },
     /// Print keys and values in key order
     Scan(Scan),
-    /// Print how large the store is and what it has done
+    /// Print how large the store is, level by level
     Stats {
         /// Directory of the store
         dir: PathBuf,

@@ -85,7 +85,8 @@ impl WriteBatch {
         merge, merge_cf => Merge, operand;
     }
 
-    /// Adds a deletion of all keys in `range`.
+    /// Adds a deletion of all keys in `range`. Where `range` has no end, it ends behind the last key that the store has when the
+    /// batch is written or submitted: not behind those that this batch, or one that was submitted before, brings.
     pub fn delete_range(&mut self, range: impl KeyRange) {
         self.push_range(ColumnFamilyId::DEFAULT, &range);
     }

@@ -30,6 +30,12 @@ pub struct ColumnFamily {
     family: Arc<Family>,
 }
 
+impl std::fmt::Debug for ColumnFamily {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ColumnFamily").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
 impl ColumnFamily {
     pub(crate) fn new(handle: Arc<Handle>, family: Arc<Family>) -> ColumnFamily {
         ColumnFamily { handle, family }

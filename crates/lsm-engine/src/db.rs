@@ -66,10 +66,10 @@ impl Db {
         &self.handle.store
     }
 
-    /// Opens the store in `path` with the default [`Options`], or creates it.
+    /// Opens the store in `path` with the default [`Options`], or creates it, the directories above it included.
     ///
     /// # Errors
-    /// Locked, I/O, corruption, or a feature of the files that this store does not have.
+    /// As for [`Options::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Db> {
         Options::new().open(path)
     }
@@ -82,7 +82,8 @@ impl Db {
         self.column_family_with(name, ColumnFamilyOptions::new())
     }
 
-    /// As [`Db::column_family`], with options of its own. A merge operator, once set, stays.
+    /// As [`Db::column_family`], with options of its own. The first merge operator that it is given stays until the store is
+    /// closed; another one is not taken.
     ///
     /// # Errors
     /// As for [`Db::column_family`].
@@ -96,7 +97,8 @@ impl Db {
         self.store().families.load().values().map(|family| family.name.clone()).collect()
     }
 
-    /// Drops the column family `name` and all that is in it. Iterators over it stay readable.
+    /// Drops the column family `name` and all that is in it. Handles and iterators that somebody has go on reading what was there;
+    /// writes through them are refused.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidArgument`] for a family that does not exist, and for `default`.
@@ -116,14 +118,14 @@ impl Db {
     /// As [`Db::write`], with another durability, or without waiting.
     ///
     /// # Errors
-    /// As for [`Db::write`], and [`crate::ErrorKind::Stalled`] instead of waiting if that was asked for.
+    /// As for [`Db::write`], and [`crate::ErrorKind::Stalled`] instead of waiting if that was asked for; to try that again, write a
+    /// clone of the batch.
     pub fn write_with(&self, batch: WriteBatch, options: &WriteOptions) -> Result<()> {
         self.store().write(batch, options)
     }
 
-    /// Hands `batch` to the store's writer thread and returns at once. Submitted batches commit in order.
-    ///
-    /// The queue is bounded in bytes: when it is full, the call waits.
+    /// Hands `batch` to the store's writer thread and returns, at once as long as fewer than 8 MiB of batches wait there, else once
+    /// there is room. Submitted batches commit in order.
     pub fn submit(&self, batch: WriteBatch) -> Commit {
         self.submit_with(batch, &WriteOptions::new())
     }

@@ -211,7 +211,9 @@ impl Options {
     /// Opens the store in `path`.
     ///
     /// # Errors
-    /// Locked, I/O, corruption, or a feature of the files that this store does not have.
+    /// [`crate::ErrorKind::InvalidArgument`] for options that are out of range, for a store that is missing and may not be created,
+    /// or that exists and should not; [`crate::ErrorKind::Locked`]; I/O; corruption;
+    /// [`crate::ErrorKind::Unsupported`] for a feature of the files that this store does not have.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
         crate::open::open(path.as_ref(), self)
     }
@@ -250,20 +252,22 @@ impl Options {
         error_if_exists: bool => error_if_exists = error_if_exists;
         /// Opens the store as it is at this moment, without a lock and without writing (default: no).
         read_only: bool => read_only = read_only;
-        /// Bytes for memtables, block cache, indexes and filters together, and up to 20 MiB for all else (default: 512 MiB).
+        /// Bytes for memtables, block cache, indexes and filters together, and up to 20 MiB for all else (default: 512 MiB). It is
+        /// divided where [`Options::write_buffer_size`] and [`Options::block_cache_size`] do not say more: a store has up to three
+        /// write buffers.
         memory_budget: usize => memory_budget = memory_budget;
         /// Bytes of one memtable (default: an eighth of the memory budget, at most 64 MiB).
         write_buffer_size: usize => write_buffer_size = Some(write_buffer_size);
         /// Bytes of table blocks kept in memory (default: what memtables leave of the memory budget).
         block_cache_size: usize => block_cache_size = Some(block_cache_size);
-        /// Bytes of a data block before compression (default: 4096). Doubling it halves the index
+        /// Bytes of a data block before compression (default: 4096; 256 bytes to 16 MiB). Doubling it halves the index
         /// and reads twice as much per point read.
         block_size: usize => block_size = block_size;
         /// Compression of tables (default: LZ4).
         compression: Compression => compression = compression;
         /// Compression of tables on the last level (default: that of all).
         bottommost_compression: Compression => bottommost_compression = Some(bottommost_compression);
-        /// Filter bits per key (default: 10, about one false positive in a hundred); 0 for no filter.
+        /// Filter bits per key (default: 10, about one false positive in a hundred; 0 to 100); 0 for no filter.
         bloom_bits_per_key: f64 => bloom_bits_per_key = bloom_bits_per_key;
         /// Format of new tables: 6, or 5 for RocksDB from 6.6 on (default: 6, or what the directory has).
         format_version: u32 => format_version = Some(format_version);
@@ -280,7 +284,8 @@ impl Options {
         /// Commits that insert at the same time; others wait until one of these is visible (default: one for every two
         /// cores). More pay only where writers, flushes and compactions together are fewer than the cores.
         concurrent_writers: usize => concurrent_writers = Some(concurrent_writers);
-        /// Bytes per second that flush and compaction may write (default: no limit).
+        /// Bytes per second that flush and compaction may write, about (default, and 0: no limit). A piece of 256 rows is held up for
+        /// a second at most, so that rows of many KiB exceed a low limit.
         rate_limit: u64 => rate_limit = Some(rate_limit);
         /// Durability of writes that do not choose their own (default: [`Durability::Buffered`]).
         durability: Durability => durability = durability;
@@ -288,12 +293,12 @@ impl Options {
         recovery_mode: RecoveryMode => recovery_mode = recovery_mode;
         /// How the log is written (default: mapped).
         log_access: SegmentAccess => log_access = log_access;
-        /// Joins merge operands of the default family.
+        /// Joins merge operands of the default family; others have [`ColumnFamilyOptions::merge_operator`].
         merge_operator: Arc<dyn MergeOperator> => merge_operator = Some(merge_operator);
         /// Hears of background work.
         event_listener: Arc<dyn EventListener> => event_listener = Some(event_listener);
-        /// Runs background work on this runtime's blocking threads instead of on a runtime of the store,
-        /// whose threads leave processors to others where they are short.
+        /// Runs background work on this runtime's blocking threads. By default the store has a runtime of its own, whose threads run
+        /// at a lower priority than others (niceness 5).
         runtime: tokio::runtime::Handle => runtime = Some(runtime);
         /// Runs background work anywhere else: tests step it by hand.
         executor: Arc<dyn Executor> => executor = Some(executor);
@@ -325,6 +330,16 @@ impl Options {
 
     pub(crate) fn table_bytes_target(&self) -> u64 {
         self.target_file_size.unwrap_or(self.write_buffer_bytes() as u64)
+    }
+}
+
+impl fmt::Debug for ColumnFamilyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operator = self.merge_operator.as_ref().map(|operator| operator.name());
+        f.debug_struct("ColumnFamilyOptions")
+            .field("merge_operator", &operator)
+            .field("write_buffer_size", &self.write_buffer_size)
+            .finish()
     }
 }
 

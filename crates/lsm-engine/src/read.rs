@@ -87,7 +87,8 @@ macro_rules! read_calls {
             /// The value of `key`.
             ///
             /// # Errors
-            /// Damage or I/O errors met on the way, or a closed store; likewise for all read calls.
+            /// Damage or I/O errors met on the way, [`crate::ErrorKind::InvalidArgument`] for merge operands in a family without
+            /// a merge operator, or a closed store; likewise for all read calls.
             pub fn get(&self, key: impl AsRef<[u8]>) -> crate::Result<Option<crate::Slice>> {
                 self.reader().get(key.as_ref())
             }
@@ -108,7 +109,7 @@ macro_rules! read_calls {
                 Ok(self.get(key)?.is_some())
             }
 
-            /// All items in key order.
+            /// All items in key order. What goes wrong is an item, too, the last one: count only after a look at each.
             pub fn iter(&self) -> crate::Iter {
                 self.range(..)
             }

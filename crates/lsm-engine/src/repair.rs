@@ -57,6 +57,7 @@ pub struct RepairReport {
 
 /// Something that a repair could not bring back.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Loss {
     /// The file it was in.
     pub file: PathBuf,

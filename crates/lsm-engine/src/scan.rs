@@ -107,6 +107,12 @@ enum State {
     Done,
 }
 
+impl std::fmt::Debug for Iter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("from", &self.from).field("to", &self.to).finish_non_exhaustive()
+    }
+}
+
 impl Iter {
     pub(crate) fn new(source: Result<Source>, from: Option<Vec<u8>>, to: Option<Vec<u8>>) -> Iter {
         let state = match source {
@@ -202,6 +208,13 @@ impl std::iter::FusedIterator for Iter {}
 /// # }
 /// ```
 pub struct Cursor(CursorState);
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.valid().then(|| self.key());
+        f.debug_struct("Cursor").field("key", &key).finish_non_exhaustive()
+    }
+}
 
 enum CursorState {
     Reading(Box<Walk>),

@@ -116,6 +116,19 @@ impl FamilySnapshot {
     }
 }
 
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("sequence", &self.sequence()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for FamilySnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sequence = self.snapshot.sequence();
+        f.debug_struct("FamilySnapshot").field("family", &self.family.name).field("sequence", &sequence).finish()
+    }
+}
+
 read_calls!(Snapshot);
 read_calls!(FamilySnapshot);
 

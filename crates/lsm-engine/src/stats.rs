@@ -42,6 +42,7 @@ impl Counters {
 
 /// How one level of a column family stands.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LevelStats {
     /// Number of the level, 0 the youngest.
     pub level: usize,
@@ -55,6 +56,7 @@ pub struct LevelStats {
 
 /// How one column family stands.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FamilyStats {
     /// Its name.
     pub name: String,

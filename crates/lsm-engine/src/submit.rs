@@ -68,6 +68,12 @@ struct Submission {
 #[must_use = "a commit may fail; wait for it, or drop it knowingly"]
 pub struct Commit(Arc<Outcome>);
 
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commit").field("sequence", &self.sequence()).finish_non_exhaustive()
+    }
+}
+
 struct Outcome {
     state: Mutex<OutcomeState>,
     done: Condvar,

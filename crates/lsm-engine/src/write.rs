@@ -77,7 +77,7 @@ macro_rules! write_calls {
                 self.writer().delete_range(&range)
             }
 
-            /// Adds an operand for the merge operator to `key`.
+            /// Adds an operand for the merge operator to `key`. Whether the family has one shows when the key is read.
             ///
             /// # Errors
             /// As for `put`.

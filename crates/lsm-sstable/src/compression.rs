@@ -19,6 +19,7 @@ use zstd::zstd_safe::{DCtx, DDict};
 
 /// How blocks are compressed when they are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum Compression {
     /// Not at all.
     None,

@@ -33,6 +33,7 @@ pub struct LogToReplay {
 
 /// What to do about damage: an unreadable place that was synced once, or a log that is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub enum RecoveryMode {
     /// Damage is [`Error::Corruption`]. An unreadable place that nothing proves to have been synced ends the
     /// replay, as a crash would have it.
