@@ -85,7 +85,7 @@ impl List {
     /// An empty list in `arena`, for keys that are expected to look like `shape`.
     pub(crate) fn new(arena: &Arc<Arena>, shape: &KeyShape) -> Result<List, ArenaFull> {
         let bytes = HEAD_BYTES;
-        let need = Need { entry_bytes: 0, worst_index_bytes: bytes, amortised_index_bytes: bytes };
+        let need = Need { entries: 0, entry_bytes: 0, worst_index_bytes: bytes, amortised_index_bytes: bytes };
         let (mut region, mut escrow) = arena.reserve(&need)?;
         let mut words = escrow.take(arena, bytes);
         let leaf = index::write_leaf(&words.split(LEAF_BYTES), &[], Perm::EMPTY);

@@ -127,7 +127,8 @@ impl Memtable {
     /// # Errors
     /// [`ArenaFull`] when they do not all fit or the memtable is frozen; then nothing has changed.
     pub fn reserve(self: &Arc<Self>, entries: impl Iterator<Item = EntrySize>) -> Result<Reservation, ArenaFull> {
-        Ok(Reservation::new(self, self.arena.reserve(&Need::of(entries))?))
+        let need = Need::of(entries);
+        Ok(Reservation::new(self, self.arena.reserve(&need)?, need.entries))
     }
 
     /// The newest point entry of `user_key` that is not newer than `visible`. Range deletions are not

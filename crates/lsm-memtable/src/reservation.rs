@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! R1. A reservation has exactly the bytes of its entries, and at least those of the index that its inserts need
-//!     ([`crate::arena`]). What was not needed is given back when the reservation is dropped.
+//!     ([`crate::arena`]): no more of them than it was made for, whatever their size, or the index would outgrow what T3
+//!     puts aside for them. What was not needed is given back when the reservation is dropped.
 //! R2. Nothing is drawn at random but from the places of entries, so that one and the same history always
 //!     builds one and the same memtable.
 
@@ -36,6 +37,7 @@ impl Need {
         }
         let worst = len.saturating_mul(SPLIT_BYTES);
         Need {
+            entries: len,
             entry_bytes: bytes,
             worst_index_bytes: worst,
             // T3; the mark counts units.
@@ -51,12 +53,15 @@ pub struct Reservation {
     memtable: Arc<Memtable>,
     region: Region,
     escrow: Escrow,
+    /// How many entries are still to come (R1).
+    entries: usize,
     points: Hint,
 }
 
 impl Reservation {
-    pub(crate) fn new(memtable: &Arc<Memtable>, (region, escrow): (Region, Escrow)) -> Reservation {
-        Reservation { memtable: Arc::clone(memtable), region, escrow, points: Hint::NONE }
+    /// Room in `memtable` for `entries` entries, which its arena has just given.
+    pub(crate) fn new(memtable: &Arc<Memtable>, (region, escrow): (Region, Escrow), entries: usize) -> Reservation {
+        Reservation { memtable: Arc::clone(memtable), region, escrow, entries, points: Hint::NONE }
     }
 
     /// Inserts the next entry; readers may see it before this returns.
@@ -65,9 +70,11 @@ impl Reservation {
     /// number; which of such two a reader meets is left open.
     ///
     /// # Panics
-    /// When the entry is not the next of those that the room was reserved for.
+    /// When the entry is not the next of those that the room was reserved for, as far as that shows: it is one more than
+    /// there are, or takes more than what is left of their bytes (R1).
     pub fn insert(&mut self, user_key: &[u8], seq: SeqNo, kind: Kind, value: &[u8]) {
-        let Reservation { memtable, region, escrow, points } = self;
+        let Reservation { memtable, region, escrow, entries, points } = self;
+        *entries = entries.checked_sub(1).expect("R1: no more entries come than were reserved");
         let room = entry_bytes(user_key.len(), value.len())
             .and_then(|bytes| region.split(memtable.arena(), bytes))
             .expect("R1: entries come as they were reserved");

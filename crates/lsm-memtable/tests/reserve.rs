@@ -84,6 +84,31 @@ fn an_entry_beyond_the_reserved_room_panics() {
 }
 
 #[test]
+#[should_panic(expected = "R1")]
+fn many_small_entries_do_not_take_the_place_of_one_that_is_large() {
+    // Covers R1: they fit where its bytes would go, but the index that they need was put aside for one.
+    let memtable = Arc::new(Memtable::new(1 << 16));
+    let mut room = reserve(&memtable, &[size(8, 10_000)]).expect("there is room");
+    (0..40_u64).for_each(|key| room.insert(&key.to_be_bytes(), SeqNo::new(key), Kind::Value, b""));
+}
+
+#[test]
+#[should_panic(expected = "R1")]
+fn an_index_never_grows_by_what_others_have_put_aside_for_theirs() {
+    // Covers R1. Were it not checked, the index would lie in the way of the last reservation, for the second one, unused,
+    // gives back what the first has used of it.
+    let memtable = Arc::new(Memtable::new(1 << 17));
+    let mut first = reserve(&memtable, &[size(8, 10_000)]).expect("there is room");
+    let second = reserve(&memtable, &[size(8, 0); 100]).expect("there is room");
+    (0..400_u64).rev().for_each(|key| first.insert(&key.to_be_bytes(), SeqNo::new(key), Kind::Value, b""));
+    drop(second);
+    let rest = memtable.capacity() - memtable.bytes_used() - 1000;
+    put(&memtable, b"rest", 1000, &vec![0xff; rest]);
+    (0..400_u64)
+        .for_each(|key| assert!(memtable.get(&key.to_be_bytes(), SeqNo::MAX).is_some(), "{key} is overwritten"));
+}
+
+#[test]
 fn room_that_is_dropped_is_given_back() {
     let memtable = Arc::new(Memtable::new(1 << 16));
     let empty = memtable.bytes_used();

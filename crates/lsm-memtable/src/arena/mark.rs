@@ -37,6 +37,8 @@ pub(super) const UNITS_MAX: usize = FRONT as usize;
 /// What a reservation asks for, in bytes that are multiples of the unit.
 #[derive(Clone, Copy)]
 pub(crate) struct Need {
+    /// How many may be inserted (R1 in [`crate::reservation`]); the arena itself counts bytes.
+    pub(crate) entries: usize,
     pub(crate) entry_bytes: usize,
     /// What the index may take if each insert finds a full leaf.
     pub(crate) worst_index_bytes: usize,
