@@ -40,22 +40,22 @@ pub trait MergeOperator: Send + Sync {
     }
 }
 
-/// Applies `operands`, *newest first* as a reader meets them, to `existing`.
+/// Applies `operands`, oldest first, to `existing`.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when the store was opened without an operator;
 /// [`Error::Corruption`] when the operator refuses the operands.
-pub fn apply<O: AsRef<[u8]>>(
+pub fn apply<'o>(
     operator: Option<&dyn MergeOperator>,
     user_key: &[u8],
     existing: Option<&[u8]>,
-    operands: &[O],
+    operands: impl Iterator<Item = &'o [u8]>,
 ) -> Result<Vec<u8>> {
     let operator = operator.ok_or_else(|| {
         Error::invalid_argument("the store holds merge operands, but was opened without a merge operator")
     })?;
-    let oldest_first: Vec<&[u8]> = operands.iter().rev().map(AsRef::as_ref).collect();
-    operator.full_merge(user_key, existing, &oldest_first).ok_or_else(|| {
+    let operands: Vec<&[u8]> = operands.collect();
+    operator.full_merge(user_key, existing, &operands).ok_or_else(|| {
         Error::corruption(format!("merge operator {} refused {} operands", operator.name(), operands.len()))
     })
 }

@@ -209,7 +209,8 @@ impl<'a> Lookup<'a> {
         if self.operands.is_empty() {
             return Ok(base);
         }
-        let merged = operator::apply(merge_operator, self.user_key, base.as_deref(), &self.operands)?;
+        let oldest_first = self.operands.iter().rev().map(|operand| &**operand);
+        let merged = operator::apply(merge_operator, self.user_key, base.as_deref(), oldest_first)?;
         Ok(Some(merged.into()))
     }
 }

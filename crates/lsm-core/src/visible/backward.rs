@@ -119,14 +119,13 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
         if self.operands.is_empty() {
             return Ok(());
         }
-        self.operands.reverse();
         let base = match &self.value {
             Value::Owned(base) => Some(&**base),
             Value::Copied => Some(self.copied.as_slice()),
             Value::Lent | Value::Row | Value::None => None,
         };
         let operator = self.visibility.merge_operator.as_deref();
-        let merged = operator::apply(operator, &self.key, base, &self.operands)?;
+        let merged = operator::apply(operator, &self.key, base, self.operands.iter().map(|operand| &**operand))?;
         self.value = Value::Owned(merged.into());
         self.operands.clear();
         Ok(())

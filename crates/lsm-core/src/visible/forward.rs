@@ -85,7 +85,9 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
             }
             self.inner.next()?;
         }
-        let merged = operator::apply(self.visibility.merge_operator.as_deref(), &self.key, base.as_deref(), &operands)?;
+        let operator = self.visibility.merge_operator.as_deref();
+        let oldest_first = operands.iter().rev().map(|operand| &**operand);
+        let merged = operator::apply(operator, &self.key, base.as_deref(), oldest_first)?;
         self.value = Value::Owned(merged.into());
         Ok(())
     }
