@@ -1,5 +1,6 @@
 //! A user's merge operator: read-modify-write without the read.
 
+use crate::key::VALUE_BYTES_MAX;
 use crate::{Error, Result};
 
 /// Combines the operands that were written to a key with the value below them.
@@ -31,10 +32,12 @@ pub trait MergeOperator: Send + Sync {
 
     /// The value of `key` after `operands`, oldest first, were applied to `existing`.
     /// `None` says that the operands make no sense: a read then reports corruption, while a flush or a
-    /// compaction keeps them as they are.
+    /// compaction keeps them as they are. It keeps them too if the result has more than [`VALUE_BYTES_MAX`], which a
+    /// read reports as an invalid argument.
     fn full_merge(&self, key: &[u8], existing: Option<&[u8]>, operands: &[&[u8]]) -> Option<Vec<u8>>;
 
-    /// One operand that does what `older` followed by `newer` does, or `None` when there is none.
+    /// One operand that does what `older` followed by `newer` does, or `None` when there is none. One of more than
+    /// [`VALUE_BYTES_MAX`] is not used.
     fn partial_merge(&self, _key: &[u8], _older: &[u8], _newer: &[u8]) -> Option<Vec<u8>> {
         None
     }
@@ -43,7 +46,8 @@ pub trait MergeOperator: Send + Sync {
 /// Applies `operands`, oldest first, to `existing`.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when the store was opened without an operator;
+/// [`Error::InvalidArgument`] when the store was opened without an operator, or when the result has more than
+/// [`VALUE_BYTES_MAX`]: nobody could have put such a value, and it is no damage;
 /// [`Error::Corruption`] when the operator refuses the operands.
 pub fn apply<'o>(
     operator: Option<&dyn MergeOperator>,
@@ -55,7 +59,41 @@ pub fn apply<'o>(
         Error::invalid_argument("the store holds merge operands, but was opened without a merge operator")
     })?;
     let operands: Vec<&[u8]> = operands.collect();
-    operator.full_merge(user_key, existing, &operands).ok_or_else(|| {
+    let merged = operator.full_merge(user_key, existing, &operands).ok_or_else(|| {
         Error::corruption(format!("merge operator {} refused {} operands", operator.name(), operands.len()))
-    })
+    })?;
+    if merged.len() > VALUE_BYTES_MAX {
+        let (name, count, bytes) = (operator.name(), operands.len(), merged.len());
+        let detail =
+            format!("merge operator {name} made {bytes} bytes of {count} operands, more than {VALUE_BYTES_MAX}");
+        return Err(Error::invalid_argument(detail));
+    }
+    Ok(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes so many zeros of anything.
+    struct Zeros(usize);
+
+    impl MergeOperator for Zeros {
+        fn name(&self) -> &str {
+            "zeros"
+        }
+
+        fn full_merge(&self, _key: &[u8], _existing: Option<&[u8]>, _operands: &[&[u8]]) -> Option<Vec<u8>> {
+            // The system gives zeros without taking memory for them until they are looked at.
+            Some(vec![0; self.0])
+        }
+    }
+
+    #[test]
+    fn a_result_that_is_too_long_for_a_value_is_an_invalid_argument() {
+        let merged = |bytes| apply(Some(&Zeros(bytes)), b"k", None, [b"x".as_slice()].into_iter());
+        assert_eq!(merged(VALUE_BYTES_MAX).map(|value| value.len()).ok(), Some(VALUE_BYTES_MAX));
+        let error = merged(VALUE_BYTES_MAX + 1).expect_err("nobody can put so much");
+        assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
+    }
 }
