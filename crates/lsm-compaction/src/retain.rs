@@ -34,7 +34,8 @@
 //! R4. A single deletion and the value it was written for cancel each other only inside one stripe.
 //! R5. Merge operands are combined only within a stripe. They become a value when their base is met
 //!     in that stripe or the bottom shows that there is none. Without a merge operator, or when it
-//!     refuses, operands and base stay as they are: a reader reports it, a compaction loses nothing.
+//!     refuses or makes more of them than a table holds, operands and base stay as they are: a reader reports it, a
+//!     compaction loses nothing.
 //! R6. A value gets sequence number 0 when every snapshot sees it and nothing older of its key can
 //!     lie below. It is then the last entry of its key (R1), so zero stays unique per key, and no range
 //!     tombstone that stays can be older: tombstones of stripe 0 stay only above tables that cover the
@@ -44,7 +45,7 @@
 //! sees all of them), and a key's entries elsewhere are newer than those here or covered by `Below`.
 
 use crate::below::BelowCursor;
-use lsm_core::key::{ParsedKey, SeqNo, is_same_key, pack_trailer};
+use lsm_core::key::{ParsedKey, SeqNo, VALUE_BYTES_MAX, is_same_key, pack_trailer};
 use lsm_core::range_tombstone::{Coverage, RangeTombstones};
 use lsm_core::{Error, Kind, MergeOperator, Result};
 
@@ -295,7 +296,8 @@ impl<'a, O: Output> Retain<'a, O> {
     fn merge_onto(&mut self, base: Option<&[u8]>) -> Result<bool> {
         let Some(operator) = self.operator else { return Ok(false) };
         let oldest_first: Vec<&[u8]> = self.key.operands.list.iter().rev().map(|(_, operand)| &operand[..]).collect();
-        let Some(merged) = operator.full_merge(&self.key.user_key, base, &oldest_first) else { return Ok(false) };
+        let merged = operator.full_merge(&self.key.user_key, base, &oldest_first).and_then(short_enough);
+        let Some(merged) = merged else { return Ok(false) };
         let Operands { stripe, list } = std::mem::take(&mut self.key.operands);
         self.counts.merged += list.len() as u64;
         self.key.settled = Some(stripe);
@@ -317,7 +319,8 @@ impl<'a, O: Output> Retain<'a, O> {
             let partial = combined
                 .last()
                 .zip(self.operator)
-                .and_then(|((_, older), operator)| operator.partial_merge(&self.key.user_key, older, &newer));
+                .and_then(|((_, older), operator)| operator.partial_merge(&self.key.user_key, older, &newer))
+                .and_then(short_enough);
             match (partial, combined.last_mut()) {
                 (Some(merged), Some(last)) => {
                     *last = (seq, merged);
@@ -376,6 +379,11 @@ impl<'a, O: Output> Retain<'a, O> {
     fn may_zero(&mut self, stripe: usize) -> bool {
         stripe == 0 && self.at_bottom()
     }
+}
+
+/// What a merge operator has made, if a table takes it: else the job would fail, and again after each reopening (R5).
+fn short_enough(merged: Vec<u8>) -> Option<Vec<u8>> {
+    (merged.len() <= VALUE_BYTES_MAX).then_some(merged)
 }
 
 #[cfg(test)]

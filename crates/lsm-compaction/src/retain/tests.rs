@@ -195,6 +195,43 @@ fn without_an_operator_operands_stay_as_they_are() {
     assert_eq!(kept.iter().map(print).collect::<Vec<_>>(), ["70+b", "60+a", "0=x"]);
 }
 
+/// Makes so many zeros of anything.
+struct Zeros(usize);
+
+impl MergeOperator for Zeros {
+    fn name(&self) -> &str {
+        "zeros"
+    }
+
+    fn full_merge(&self, _key: &[u8], _existing: Option<&[u8]>, _operands: &[&[u8]]) -> Option<Vec<u8>> {
+        // The system gives zeros without taking memory for them until they are looked at.
+        Some(vec![0; self.0])
+    }
+
+    fn partial_merge(&self, key: &[u8], older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
+        self.full_merge(key, None, &[older, newer])
+    }
+}
+
+#[test]
+fn operands_and_base_stay_if_what_they_make_is_too_long_for_a_table() {
+    // Covers R5.
+    let kept = |operator: Zeros, under: Below, input: &[&str]| -> Vec<String> {
+        let entries = input.iter().copied().map(parse).collect();
+        let (kept, _) = retain(&entries, &RangeTombstones::default(), &[], &under, Some(&operator));
+        kept.iter().for_each(|(key, value)| assert!(value.len() <= VALUE_BYTES_MAX, "{key:?}"));
+        kept.iter().map(print).collect()
+    };
+    let too_long = || Zeros(VALUE_BYTES_MAX + 1);
+    let bottom = || Below::tables(Vec::new());
+    assert_eq!(kept(too_long(), bottom(), &["70+b", "60+a", "55=x"]), ["70+b", "60+a", "0=x"]);
+    assert_eq!(kept(too_long(), bottom(), &["70+b", "60+a", "55-"]), ["70+b", "60+a"]);
+    assert_eq!(kept(too_long(), bottom(), &["70+b", "60+a"]), ["70+b", "60+a"]);
+    assert_eq!(kept(too_long(), Below::unknown(), &["70+b", "60+a"]), ["70+b", "60+a"]);
+    assert_eq!(kept(Zeros(1), bottom(), &["70+b", "60+a", "55=x"]), ["0=\0"]);
+    assert_eq!(kept(Zeros(1), Below::unknown(), &["70+b", "60+a"]), ["70+\0"]);
+}
+
 #[test]
 fn a_range_deletion_or_an_unknown_kind_among_points_is_corruption() {
     for kind in [Kind::RangeDeletion as u8, 0x11] {
