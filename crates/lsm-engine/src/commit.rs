@@ -273,6 +273,7 @@ impl Store {
                 }
                 Err(_) => {
                     let needed_bytes = Memtable::required_bytes(sizes());
+                    check_fits_any(needed_bytes)?;
                     full.push(Full { family: Arc::clone(&target.family), needed_bytes });
                 }
             }
@@ -446,6 +447,18 @@ fn freeze_active(arenas: &Arc<Arenas>, family: &Family, writer: &mut Writer, nee
     });
 }
 
+/// Refuses a batch for which no memtable is large enough: fresh ones would be put in each other's place without end.
+#[cold]
+fn check_fits_any(needed_bytes: usize) -> Result<()> {
+    const BYTES_MAX: usize = Memtable::CAPACITY_MAX;
+    if needed_bytes <= BYTES_MAX {
+        return Ok(());
+    }
+    let detail =
+        format!("a batch that takes {needed_bytes} bytes of memory for one column family, more than {BYTES_MAX}");
+    Err(Error::invalid_argument(detail))
+}
+
 impl Staged {
     fn insert(&mut self, batch: &WriteBatch) {
         let mut seq = self.first;
@@ -472,4 +485,24 @@ pub(crate) fn entries(batch: &WriteBatch) -> impl Iterator<Item = Entry<'_>> {
 
 pub(crate) fn size_of_entry(entry: Entry<'_>) -> EntrySize {
     EntrySize { kind: entry.kind, key_bytes: entry.key.len(), value_bytes: entry.value.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_no_memtable_can_hold_is_refused() {
+        let needed_bytes = |values: usize| {
+            let size = EntrySize { kind: Kind::Value, key_bytes: 8, value_bytes: 1 << 30 };
+            Memtable::required_bytes(std::iter::repeat_n(size, values))
+        };
+        for needed_bytes in [0, needed_bytes(15), Memtable::CAPACITY_MAX] {
+            assert!(check_fits_any(needed_bytes).is_ok());
+        }
+        for needed_bytes in [Memtable::CAPACITY_MAX + 1, needed_bytes(16), usize::MAX] {
+            let error = check_fits_any(needed_bytes).expect_err("it would rotate without end");
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        }
+    }
 }

@@ -37,7 +37,7 @@ use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) const UNIT_BYTES: usize = 8;
 
 /// Largest capacity that positions reach (A6).
-const CAPACITY_MAX: usize = UNITS_MAX.saturating_mul(UNIT_BYTES);
+pub(crate) const CAPACITY_MAX: usize = UNITS_MAX.saturating_mul(UNIT_BYTES);
 
 /// A reservation did not fit, or came after the freeze; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

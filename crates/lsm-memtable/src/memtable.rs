@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use lsm_core::key::{self, Kind, SeqNo};
 use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 
-use crate::arena::{Arena, ArenaFull, Need, UNIT_BYTES};
+use crate::arena::{Arena, ArenaFull, CAPACITY_MAX, Need, UNIT_BYTES};
 use crate::cursor::MemtableCursor;
 use crate::filter::Filter;
 use crate::index::HEAD_BYTES;
@@ -76,6 +76,10 @@ struct CountedTombstones {
 }
 
 impl Memtable {
+    /// No memtable has a larger capacity, however much memory it is given (16 GiB). Entries that require more than this
+    /// ([`Memtable::required_bytes`]) must not come in one reservation.
+    pub const CAPACITY_MAX: usize = CAPACITY_MAX;
+
     /// An empty memtable of `capacity` bytes of heap memory, or what it takes to be empty if that is more.
     ///
     /// The system gives the memory page by page as it is first used. A filter of 1/128 of the capacity
