@@ -249,6 +249,9 @@ impl Store {
         let last = SeqNo::new(next_seq.get() - 1);
         for part in &parts {
             let target = writer.targets.get(&part.family).expect("A6: room was reserved in it");
+            // Not when room was taken: if another family had none, it went back under this lock, behind which nobody had
+            // taken more, and a memtable that was empty is as good as new.
+            target.family.mark_dirty();
             target.family.dead.write(last, keys_brought_to_life(batch, part.family));
         }
         Ok(Attempt::Staged(Staged { first, parts, log }))
@@ -266,11 +269,7 @@ impl Store {
             let target = self.target(targets, id)?;
             let sizes = || entries(batch).filter(|entry| entry.family == id).map(size_of_entry);
             match target.active.reserve(sizes()) {
-                Ok(reservation) => {
-                    // Even if another family turns out full, the room is gone: the memtable is not empty.
-                    target.family.mark_dirty();
-                    parts.push(Part { family: id, reservation });
-                }
+                Ok(reservation) => parts.push(Part { family: id, reservation }),
                 Err(_) => {
                     let needed_bytes = Memtable::required_bytes(sizes());
                     check_fits_any(needed_bytes)?;
