@@ -17,9 +17,12 @@
 
 #![allow(unsafe_code)]
 
+// What is allowed above holds for modules below as well; of these only `room` needs it.
+#[deny(unsafe_code)]
 mod mark;
 mod room;
 #[cfg(loom)]
+#[deny(unsafe_code)]
 mod shadow;
 
 use std::fmt;

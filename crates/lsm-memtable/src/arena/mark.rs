@@ -21,7 +21,8 @@
 //! E1. Front and back never pass each other, also not for a moment: what does not fit changes nothing.
 //! E2. The back covers the index: bytes that the index has and those that living reservations may still take.
 //! E3. While the arena is shared, whoever came after the first reservation leaves at least the amortised
-//!     need of its entries at the back.
+//!     need of its entries at the back. That this is enough for all inserts is for others to see to: none inserts more
+//!     entries than it asked for (R1 in [`crate::reservation`]), and these take no more than T3 in [`crate::insert`] says.
 
 use super::UNIT_BYTES;
 use crate::sync::{self, AtomicU64, Ordering};

@@ -3,8 +3,6 @@
 //! A [`Region`] has the bytes of a reservation's entries, an [`Escrow`] the right to so much memory of the
 //! index. Neither keeps the arena: counting its owners for each write would be the dearest part of a reservation.
 
-#![allow(unsafe_code)]
-
 use super::mark::{Need, Taken, Unused};
 use super::{Arena, UNIT_BYTES};
 use crate::sync::AtomicU64;
