@@ -100,20 +100,19 @@ impl RangeTombstones {
 
     /// Sequence number of the newest tombstone that covers `user_key` and is visible at `visible`.
     pub fn newest(&self, user_key: &[u8], visible: SeqNo) -> Option<SeqNo> {
-        let fragment = self.fragment_of(user_key)?;
-        self.newest_in_fragment(fragment, visible)
+        self.newest_before(self.boundaries_up_to(user_key), visible)
     }
 
     /// As [`RangeTombstones::newest`], joined into `coverage`, which is narrowed to where it holds.
     pub fn coverage(&self, user_key: &[u8], visible: SeqNo, coverage: &mut Coverage) {
-        let behind = self.boundaries.partition_point(|boundary| boundary.as_slice() <= user_key);
+        let behind = self.boundaries_up_to(user_key);
         if let Some(from) = behind.checked_sub(1) {
             coverage.narrow_from(&self.boundaries[from]);
         }
         if let Some(to) = self.boundaries.get(behind) {
             coverage.narrow_to(to);
         }
-        if let Some(seq) = self.newest(user_key, visible) {
+        if let Some(seq) = self.newest_before(behind, visible) {
             coverage.raise(seq);
         }
     }
@@ -146,9 +145,15 @@ impl RangeTombstones {
         }
     }
 
-    fn fragment_of(&self, user_key: &[u8]) -> Option<usize> {
-        let behind = self.boundaries.partition_point(|boundary| boundary.as_slice() <= user_key);
-        behind.checked_sub(1).filter(|_| behind < self.boundaries.len())
+    /// How many boundaries are not behind `user_key`.
+    fn boundaries_up_to(&self, user_key: &[u8]) -> usize {
+        self.boundaries.partition_point(|boundary| boundary.as_slice() <= user_key)
+    }
+
+    /// The newest visible tombstone over the keys before boundary `behind`, if these are a fragment (T1).
+    fn newest_before(&self, behind: usize, visible: SeqNo) -> Option<SeqNo> {
+        let fragment = behind.checked_sub(1).filter(|_| behind < self.boundaries.len())?;
+        self.newest_in_fragment(fragment, visible)
     }
 
     fn newest_in_fragment(&self, fragment: usize, visible: SeqNo) -> Option<SeqNo> {
