@@ -40,7 +40,10 @@ const _: () = assert!(size_of::<Slice>() == 24);
 
 impl Slice {
     /// Copies `bytes`.
-    #[expect(clippy::expect_used, reason = "neither a batch nor a block of 4 GiB gets this far")]
+    ///
+    /// # Panics
+    /// When there are 4 GiB or more.
+    #[expect(clippy::expect_used, reason = "no batch, block or merge result of 4 GiB gets this far")]
     pub fn copy_from(bytes: &[u8]) -> Slice {
         match Slice::inline(bytes) {
             Some(slice) => slice,
@@ -53,10 +56,11 @@ impl Slice {
         }
     }
 
-    /// Looks at `range` of `buffer`, which lives as long as the slice; short ranges are copied.
+    /// Looks at `range` of `buffer`, which lives as long as the slice; short ranges are copied, and so are those that begin
+    /// behind the first 4 GiB.
     ///
     /// # Panics
-    /// When `range` lies outside `buffer`, or does not fit 32 bits.
+    /// When `range` lies outside `buffer`, or has 4 GiB or more.
     pub fn from_shared(buffer: &Arc<Vec<u8>>, range: Range<usize>) -> Slice {
         let bytes = &buffer[range.clone()];
         match (Slice::inline(bytes), u32::try_from(range.start), u32::try_from(range.len())) {

@@ -6,8 +6,8 @@
 //! key in `forward.rs` and `backward.rs`.
 //!
 //! # Invariants
-//! V1. Going forward, `inner` stands on the current entry while `value` is `Value::Lent`, else
-//!     behind the entries that made the current value, or behind all `rows`.
+//! V1. Going forward, `inner` stands on the current entry while `value` is `Value::Lent`. Else it stands behind all `rows`,
+//!     or where the joining of operands ended: on the first entry that is none, their base if they have one, or at the end.
 //! V2. Going backward, `inner` stands before all entries of the current key, or of all `rows`.
 //! V3. `coverage` is asked again only when a key lies outside of what the last answer holds for.
 //! V4. `run` holds dead keys without a live one between them, all passed by the move that is under way.
