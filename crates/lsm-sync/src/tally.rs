@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const STRIPES: usize = 32;
 
-/// A sum without two threads writing to one line of cache, as long as there are no more threads than stripes. Two that share
-/// a stripe may lose what they add.
+/// A sum without two threads writing to one line of cache, as long as the process has not had more threads than stripes that
+/// add to any. Each gets a stripe when it first does, in turn, and nobody asks which of the earlier ones still live: after
+/// that, two that live may share a stripe, and may lose what they add.
 ///
 /// ```
 /// let bytes = lsm_sync::Tally::default();
