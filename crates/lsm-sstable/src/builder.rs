@@ -54,7 +54,8 @@ pub struct BuilderOptions {
     /// Size of the filter; 10 bits let one absent key in a hundred pass. 0 writes no filter.
     pub bloom_bits_per_key: f64,
     /// Whether the file is made to be ingested by RocksDB: it gets the properties that ask for that. All
-    /// its entries must then have sequence number 0.
+    /// its entries and range tombstones must then have sequence number 0, and user keys one entry each:
+    /// whoever ingests it gives them all the same number.
     pub external: bool,
     /// Family that the table belongs to.
     pub column_family_id: u32,
@@ -201,6 +202,12 @@ impl<W: Write> TableBuilder<W> {
             let entries = self.properties.entries;
             return Err(Error::invalid_argument(format!("entry {entries} does not come after the one before it")));
         }
+        if self.options.external && !is_new {
+            let entries = self.properties.entries;
+            return Err(Error::invalid_argument(format!(
+                "entry {entries} of a file to be ingested has the user key of the one before it"
+            )));
+        }
         // Where a user key ends, trailers may go on alike.
         let is_inside = ends.is_some() && next.is_some();
         Ok((if is_inside { shared } else { common_prefix(last, internal_key) }, is_new))
@@ -217,13 +224,17 @@ impl<W: Write> TableBuilder<W> {
                 "key of {key_bytes} and value of {value_bytes} bytes are too long"
             )));
         }
-        if self.options.external && key.seq != SeqNo::ZERO {
-            return Err(Error::invalid_argument(format!(
-                "sequence number {} in a file to be ingested: it must be 0",
-                key.seq
-            )));
-        }
+        self.check_seq(key.seq)?;
         Ok(key)
+    }
+
+    fn check_seq(&self, seq: SeqNo) -> Result<()> {
+        match self.options.external && seq != SeqNo::ZERO {
+            true => {
+                Err(Error::invalid_argument(format!("sequence number {seq} in a file to be ingested: it must be 0")))
+            }
+            false => Ok(()),
+        }
     }
 
     fn is_full(&self, internal_key: &[u8], value: &[u8]) -> bool {
@@ -260,11 +271,12 @@ impl<W: Write> TableBuilder<W> {
     /// Adds a range tombstone, in any order.
     ///
     /// # Errors
-    /// InvalidArgument for a range that is empty or inverted.
+    /// InvalidArgument for a range that is empty or inverted, or for a sequence number in a file to be ingested.
     pub fn add_range_tombstone(&mut self, tombstone: &RangeTombstone) -> Result<()> {
         if tombstone.start >= tombstone.end {
             return Err(Error::invalid_argument("the range of a range deletion is empty"));
         }
+        self.check_seq(tombstone.seq)?;
         self.tombstones.push(tombstone.clone());
         Ok(())
     }

@@ -239,6 +239,21 @@ fn entries_of_an_ingested_file_have_the_manifest_s_sequence_number() {
     assert_eq!(table.get(b"k", SeqNo::MAX).unwrap().unwrap().seq, SeqNo::new(3));
 }
 
+/// All that such a file holds gets one sequence number: other numbers would be lost, and two entries of a key be one.
+#[test]
+fn what_cannot_be_ingested_is_not_written() {
+    let key = |user: &[u8], seq, kind| InternalKey::new(user, SeqNo::new(seq), kind);
+    let mut builder = TableBuilder::new(Vec::new(), BuilderOptions { external: true, ..BuilderOptions::default() });
+    let refused = |result: Result<(), Error>| assert!(matches!(result, Err(Error::InvalidArgument(_))), "{result:?}");
+    refused(builder.add(key(b"a", 1, Kind::Value).as_bytes(), b""));
+    builder.add(key(b"a", 0, Kind::Value).as_bytes(), b"").unwrap();
+    refused(builder.add(key(b"a", 0, Kind::Deletion).as_bytes(), b""));
+    refused(builder.add_range_tombstone(&tombstone(b"a", b"b", 1)));
+    builder.add_range_tombstone(&tombstone(b"a", b"b", 0)).unwrap();
+    builder.add(key(b"ab", 0, Kind::Value).as_bytes(), b"").unwrap();
+    assert_eq!(builder.finish().unwrap().1.properties.entries, 3);
+}
+
 #[test]
 fn blocks_come_from_the_cache_the_second_time() {
     let entries = Entries((0..=255_u8).map(|key| value(&[key], 1)).collect());
