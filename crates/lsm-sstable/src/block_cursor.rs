@@ -119,8 +119,9 @@ impl BlockCursor {
 
     /// Moves to the first entry at or after `target`.
     pub(crate) fn seek(&mut self, target: &[u8]) -> Result<()> {
+        // A seek that fails shows nothing, rather than the entry before it.
+        self.invalidate();
         if self.block.restart_count() == 0 {
-            self.invalidate();
             return Ok(());
         }
         let restart = self.block.last_restart(|key| {
@@ -579,6 +580,22 @@ mod tests {
         let (_, expected) = entries.last().unwrap();
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+        assert!(!cursor.valid());
+    }
+
+    #[test]
+    fn a_seek_that_fails_leaves_no_entry() {
+        let mut builder = BlockBuilder::new(1);
+        for key in [b"a", b"b", b"c"] {
+            builder.add(InternalKey::new(key, SeqNo::ZERO, Kind::Value).as_bytes(), b"");
+        }
+        let mut data = builder.finish().to_vec();
+        // The second entry claims a byte of the key before, across a restart point.
+        data[3 + 1 + TRAILER_BYTES] = 1;
+        let mut cursor = BlockCursor::new(Block::new(data).unwrap());
+        cursor.seek_to_first().unwrap();
+        assert!(cursor.valid());
+        assert!(cursor.seek(InternalKey::for_seek(b"c", SeqNo::MAX).as_bytes()).is_err());
         assert!(!cursor.valid());
     }
 
