@@ -255,15 +255,14 @@ impl Properties {
 
 /// The entries of a block whose keys are names (metaindex and properties), in strictly ascending order.
 pub(crate) fn named_entries(block: &Block) -> Result<Vec<(String, &[u8])>> {
-    let mut named: Vec<(String, &[u8])> = Vec::new();
-    for (key, value) in block.entries()? {
-        let name = String::from_utf8_lossy(&key).into_owned();
-        if named.last().is_some_and(|(last, _)| *last >= name) {
-            return Err(Error::corruption(format!("{name} stands out of order")));
-        }
-        named.push((name, value));
+    let entries = block.entries()?;
+    let name_of = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+    // Bytes are compared, not names: those that are no text may become the same one.
+    let disorder = entries.iter().zip(entries.iter().skip(1)).find(|((before, _), (key, _))| before >= key);
+    match disorder {
+        Some((_, (key, _))) => Err(Error::corruption(format!("{} stands out of order", name_of(key)))),
+        None => Ok(entries.iter().map(|(key, value)| (name_of(key), *value)).collect()),
     }
-    Ok(named)
 }
 
 #[cfg(test)]
@@ -287,12 +286,26 @@ mod tests {
         assert_eq!(decoded, properties);
     }
 
+    fn decode_entries(entries: &[(&[u8], &[u8])]) -> Result<Properties> {
+        let mut block = BlockBuilder::new(usize::MAX);
+        entries.iter().for_each(|(name, value)| block.add(name, value));
+        Properties::decode(&Block::new(block.finish().to_vec()).unwrap())
+    }
+
+    /// Collectors choose names as they like. As text these two are the same, and both are larger than the third.
+    #[test]
+    fn names_that_are_no_text_are_in_order_by_their_bytes() {
+        let properties =
+            decode_entries(&[(b"a\x80", b"1"), (b"a\x81", b"2"), ("a\u{1f600}".as_bytes(), b"3")]).unwrap();
+        assert_eq!(properties.other["a\u{1f600}"], b"3");
+        assert!(decode_entries(&[(b"a\x81", b"1"), (b"a\x80", b"2")]).unwrap_err().is_corruption());
+    }
+
     #[test]
     fn damaged_values_and_disorder_are_refused() {
         let decode = |entries: &[(&str, &[u8])]| {
-            let mut block = BlockBuilder::new(usize::MAX);
-            entries.iter().for_each(|(name, value)| block.add(name.as_bytes(), value));
-            Properties::decode(&Block::new(block.finish().to_vec()).unwrap())
+            let entries: Vec<_> = entries.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
+            decode_entries(&entries)
         };
         assert!(decode(&[("rocksdb.num.entries", b"\x80")]).unwrap_err().is_corruption());
         assert!(decode(&[("rocksdb.num.entries", b"\x01\x01")]).unwrap_err().is_corruption());
