@@ -7,7 +7,8 @@
 //! # Invariants
 //! X1. Separators are strictly ascending; separator i is at least the last key of block i and smaller than
 //!     the first key of block i + 1.
-//! X2. Handles are ascending and do not overlap, so that a walk along the index always makes progress.
+//! X2. Handles are ascending, do not overlap and end where the file's blocks do or before, so that a walk along the
+//!     index always makes progress, and no more blocks are counted than the file has room for.
 //! X3. `prefixes[i]` holds the first eight bytes of separator i behind what all separators share; if it is
 //!     smaller (larger) than that of a target, the separator is smaller (larger).
 //! X4. The separators take no more memory than [`KeyBudget::of_index`] allows.
@@ -46,9 +47,16 @@ pub(crate) struct Index {
     trailers: Vec<u64>,
     offsets: Vec<u64>,
     sizes: Vec<u32>,
+    /// Where the file's blocks end.
+    blocks_end: u64,
 }
 
 impl Index {
+    /// An index without entries, of a file whose blocks end at `blocks_end`.
+    pub(crate) fn of_file(blocks_end: u64) -> Index {
+        Index { blocks_end, ..Index::default() }
+    }
+
     /// Appends the entries of an index block; all blocks of one index share a budget (X4).
     pub(crate) fn append(&mut self, block: &Block, format: IndexFormat, budget: &mut KeyBudget) -> Result<()> {
         let entries = &block.data()[..block.entries_end()];
@@ -73,6 +81,11 @@ impl Index {
                 return Err(Error::corruption(format!("separator of {len} bytes has no room for a trailer")));
             }
         };
+        if handle.end().is_none_or(|end| end > self.blocks_end) {
+            let BlockHandle { offset, bytes } = handle;
+            let end = self.blocks_end;
+            return Err(Error::corruption(format!("index leads to {bytes} bytes at {offset}, blocks end at {end}"))); // X2
+        }
         if let Some(last) = self.len().checked_sub(1) {
             if self.compare(last, key, trailer) != Ordering::Less {
                 return Err(Error::corruption("separators of an index are not ascending")); // X1
@@ -207,8 +220,10 @@ mod tests {
     const USER_KEYS: IndexFormat = IndexFormat { user_keys: true, value_delta: true, first_keys: false };
     const INTERNAL_KEYS: IndexFormat = IndexFormat { user_keys: false, value_delta: false, first_keys: false };
 
+    const FILE_BYTES: u64 = 1 << 20;
+
     fn budget() -> KeyBudget {
-        KeyBudget::of_index(1 << 20)
+        KeyBudget::of_index(FILE_BYTES)
     }
 
     fn handle_of(number: usize) -> BlockHandle {
@@ -220,7 +235,7 @@ mod tests {
         for (number, separator) in separators.iter().enumerate() {
             builder.add_handle(separator, handle_of(number), number.checked_sub(1).map(handle_of));
         }
-        let mut index = Index::default();
+        let mut index = Index::of_file(FILE_BYTES);
         index.append(&Block::new(builder.finish().to_vec()).unwrap(), USER_KEYS, &mut budget())?;
         index.finish();
         Ok(index)
@@ -243,7 +258,7 @@ mod tests {
 
         fn hostile_index_blocks_are_refused_without_a_panic(bytes: Vec<u8>, user_keys: bool, value_delta: bool) -> bool {
             let block = Block::new([bytes, vec![0, 0, 0, 0, 1, 0, 0, 0]].concat()).unwrap();
-            let mut index = Index::default();
+            let mut index = Index::of_file(FILE_BYTES);
             let _ = index.append(&block, IndexFormat { user_keys, value_delta, first_keys: value_delta }, &mut budget());
             index.finish();
             index.seek(b"key", 0) <= index.len()
@@ -258,7 +273,7 @@ mod tests {
             handle_of(number).encode(&mut value);
             builder.add(InternalKey::new(b"k", SeqNo::new(seq), Kind::Value).as_bytes(), &value);
         }
-        let mut index = Index::default();
+        let mut index = Index::of_file(FILE_BYTES);
         index.append(&Block::new(builder.finish().to_vec()).unwrap(), INTERNAL_KEYS, &mut budget()).unwrap();
         index.finish();
         let seek = |seq| {
@@ -288,7 +303,22 @@ mod tests {
         builder.add_handle(b"a", handle_of(1), None);
         builder.add_handle(b"b", handle_of(1), None);
         let block = Block::new(builder.finish().to_vec()).unwrap();
-        let error = Index::default().append(&block, USER_KEYS, &mut budget()).unwrap_err();
+        let error = Index::of_file(FILE_BYTES).append(&block, USER_KEYS, &mut budget()).unwrap_err();
         assert!(error.to_string().contains("leads back"), "{error}");
+    }
+
+    #[test]
+    fn handles_beyond_the_file_are_refused() {
+        // Covers X2.
+        let append = |handle: BlockHandle| {
+            let mut builder = BlockBuilder::new(1);
+            builder.add_handle(b"a", handle, None);
+            let block = Block::new(builder.finish().to_vec()).unwrap();
+            Index::of_file(FILE_BYTES).append(&block, USER_KEYS, &mut budget())
+        };
+        append(BlockHandle { offset: FILE_BYTES - 105, bytes: 100 }).unwrap();
+        for (offset, bytes) in [(FILE_BYTES - 105, 101), (FILE_BYTES, 0), (u64::MAX, 1), (0, u64::MAX)] {
+            assert!(append(BlockHandle { offset, bytes }).unwrap_err().to_string().contains("index leads to"));
+        }
     }
 }

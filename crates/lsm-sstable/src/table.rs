@@ -169,6 +169,7 @@ impl Table {
         })
     }
 
+    /// Where data block `number` ends: not before the one before it does, nor behind all blocks (X2).
     fn block_end(&self, number: usize) -> u64 {
         self.index.handle(number).end().unwrap_or(self.source.blocks_end)
     }
