@@ -180,6 +180,7 @@ impl Block {
         let mut entries = Vec::new();
         let mut budget = KeyBudget::of_block(self.entries_end() as u64);
         self.walk(0, |_, key, entry| {
+            // What an entry holds itself is no more than the block, which is there already.
             budget.spend(entry.shared)?;
             entries.push((key.to_vec(), &self.data[entry.value..entry.end]));
             Ok(())
@@ -251,8 +252,7 @@ impl Block {
     }
 }
 
-/// How many bytes may be put before keys because they share them (D3). What an entry holds itself is no more than
-/// the block, and free.
+/// How many bytes keys may take that are put together (D3).
 pub(crate) struct KeyBudget {
     left: u64,
 }
@@ -265,17 +265,23 @@ impl KeyBudget {
 
     /// For the index of a file: long keys may share much, and so may the data compress well.
     pub(crate) fn of_index(file_bytes: u64) -> KeyBudget {
-        KeyBudget { left: file_bytes.saturating_mul(16).saturating_add(64 << 20) }
+        KeyBudget { left: index_bytes_max(file_bytes) }
     }
 
-    /// Takes the bytes that a key shares out of the budget.
-    pub(crate) fn spend(&mut self, shared: usize) -> Result<()> {
-        match self.left.checked_sub(shared as u64) {
+    /// Takes these bytes of a key out of the budget.
+    pub(crate) fn spend(&mut self, key_bytes: usize) -> Result<()> {
+        match self.left.checked_sub(key_bytes as u64) {
             Some(left) => self.left = left,
             None => return Err(Error::corruption("keys of a block take many times its size")),
         }
         Ok(())
     }
+}
+
+/// Most bytes of an index, in a block that is compressed and in memory, whatever a block of a few bytes decompresses to.
+/// A builder whose index is larger does not compress it.
+pub(crate) fn index_bytes_max(file_bytes: u64) -> u64 {
+    file_bytes.saturating_mul(16).saturating_add(64 << 20)
 }
 
 #[cold]

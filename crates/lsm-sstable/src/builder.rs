@@ -20,6 +20,7 @@ use lsm_core::key::{
 use lsm_core::range_tombstone::RangeTombstone;
 use lsm_core::{Error, Result, SeqNo};
 
+use crate::block::index_bytes_max;
 use crate::block_builder::BlockBuilder;
 use crate::bloom::{self, Hashes};
 use crate::checksum::{BlockChecksum, ChecksumKind};
@@ -361,7 +362,11 @@ impl<W: Write> TableBuilder<W> {
         self.properties.index_key_is_user_key = u64::from(user_keys);
         self.properties.index_value_is_delta_encoded = 1;
         let compressor = compressor_of(&mut self.compressor, &self.options)?;
-        let (stored, kind) = compressor.compress(&payload);
+        // As it is, an index is smaller than its file: one of long keys that compress too well would be refused (X4).
+        let (stored, kind) = match payload.len() as u64 > index_bytes_max(self.output.offset()) {
+            true => (payload.as_slice(), STORED),
+            false => compressor.compress(&payload),
+        };
         self.output.write_block(stored, kind)
     }
 

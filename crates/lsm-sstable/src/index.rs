@@ -11,7 +11,8 @@
 //!     index always makes progress, and no more blocks are counted than the file has room for.
 //! X3. `prefixes[i]` holds the first eight bytes of separator i behind what all separators share; if it is
 //!     smaller (larger) than that of a target, the separator is smaller (larger).
-//! X4. The separators take no more memory than [`KeyBudget::of_index`] allows.
+//! X4. The separators take no more memory than [`KeyBudget::of_index`] allows, nor does any block of them: both may
+//!     have been compressed to next to nothing.
 
 use std::cmp::Ordering;
 
@@ -64,9 +65,9 @@ impl Index {
         let (mut key, mut previous) = (Vec::new(), None);
         while !decoder.is_empty() {
             let offset = entries.len() - decoder.rest().len();
-            let entry = next_entry(&mut decoder, format, &mut key, previous).ok_or_else(|| damaged_entry(offset))?;
-            let (handle, shared) = entry;
-            budget.spend(shared)?;
+            let entry = next_entry(&mut decoder, format, &mut key, previous);
+            let handle = entry.ok_or_else(|| damaged_entry(offset))?;
+            budget.spend(key.len())?;
             self.push(&key, handle, format)?;
             previous = Some(handle);
         }
@@ -175,13 +176,13 @@ impl Index {
     }
 }
 
-/// Reads one entry; its key replaces the one before in `key`. Returns its handle, and how much the keys share.
+/// Reads one entry; its key replaces the one before in `key`. Returns its handle.
 fn next_entry(
     decoder: &mut Decoder<'_>,
     format: IndexFormat,
     key: &mut Vec<u8>,
     previous: Option<BlockHandle>,
-) -> Option<(BlockHandle, usize)> {
+) -> Option<BlockHandle> {
     let shared = decoder.varint32()? as usize;
     let unshared = decoder.varint32()? as usize;
     let value_bytes = if format.value_delta { None } else { Some(decoder.varint32()? as usize) };
@@ -192,8 +193,7 @@ fn next_entry(
     key.extend_from_slice(decoder.bytes(unshared)?);
     if let Some(value_bytes) = value_bytes {
         // Whatever follows the handle (a first key) is not needed.
-        let handle = BlockHandle::decode(&mut Decoder::new(decoder.bytes(value_bytes)?))?;
-        return Some((handle, shared));
+        return BlockHandle::decode(&mut Decoder::new(decoder.bytes(value_bytes)?));
     }
     let handle = match shared {
         0 => BlockHandle::decode(decoder)?,
@@ -206,7 +206,7 @@ fn next_entry(
     if format.first_keys {
         decoder.length_prefixed()?;
     }
-    Some((handle, shared))
+    Some(handle)
 }
 
 #[cfg(test)]
@@ -293,6 +293,23 @@ mod tests {
         let error = index_of(&separators, usize::MAX).map(drop).unwrap_err();
         assert!(error.to_string().contains("many times"), "{error}");
         assert!(index_of(&separators[..100], usize::MAX).is_ok());
+    }
+
+    /// Those that share nothing were free, though a compressed block of them takes no more of the file.
+    #[test]
+    fn whole_separators_count_as_shared_ones_do() {
+        // Covers X4.
+        let separators: Vec<_> = (0..3_u8).map(|number| vec![number; 100]).collect();
+        let mut builder = BlockBuilder::new(1);
+        separators.iter().zip(0..).for_each(|(key, number)| builder.add_handle(key, handle_of(number), None));
+        let block = Block::new(builder.finish().to_vec()).unwrap();
+        let append = |left: usize| {
+            let mut budget = KeyBudget::of_index(0);
+            budget.spend((64 << 20) - left).unwrap();
+            Index::of_file(FILE_BYTES).append(&block, USER_KEYS, &mut budget)
+        };
+        assert!(append(300).is_ok());
+        assert!(append(299).unwrap_err().to_string().contains("many times"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use lsm_core::key::{Kind, ParsedKey, USER_KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 use lsm_core::{Error, ReadAt, Result, SeqNo};
 
-use crate::block::{Block, KeyBudget};
+use crate::block::{Block, KeyBudget, index_bytes_max};
 use crate::bloom::BloomFilter;
 use crate::cache::Slots;
 use crate::compression::Dictionary;
@@ -31,6 +31,9 @@ const TAIL_BYTES_MAX: u64 = 8 << 20;
 const BLOCK_SLACK_BYTES: u64 = 1 << 20;
 /// A block is cut as soon as it is full, so that no entry makes it larger than this.
 const BLOCK_BYTES_MAX: u64 = (USER_KEY_BYTES_MAX + VALUE_BYTES_MAX) as u64 + BLOCK_SLACK_BYTES;
+
+/// What may come out of a compressed block that no writer compresses: all but data and index.
+const NEVER_COMPRESSED: u64 = 0;
 
 impl Table {
     /// Opens the table in `source`.
@@ -120,11 +123,16 @@ impl Opening {
     }
 
     fn payload(&mut self, handle: BlockHandle) -> Result<Vec<u8>> {
-        self.source.payload(handle, &mut self.window, None, self.block_bytes_max)
+        self.source.payload(handle, &mut self.window, None, NEVER_COMPRESSED)
     }
 
     fn block(&mut self, handle: BlockHandle) -> Result<Block> {
-        self.source.block(handle, &mut self.window, None, self.block_bytes_max)
+        self.source.block(handle, &mut self.window, None, NEVER_COMPRESSED)
+    }
+
+    fn index_block(&mut self, handle: BlockHandle) -> Result<Block> {
+        let cap = self.block_bytes_max.min(index_bytes_max(self.source.blocks_end)); // X4
+        self.source.block(handle, &mut self.window, None, cap)
     }
 
     pub(crate) fn optional_payload(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -171,7 +179,7 @@ impl Opening {
         let mut index = Index::of_file(self.source.blocks_end);
         let mut budget = KeyBudget::of_index(self.source.blocks_end);
         for &handle in handles {
-            let block = self.block(handle)?;
+            let block = self.index_block(handle)?;
             index.append(&block, format, &mut budget).map_err(|error| self.source.place(error, handle.offset))?;
         }
         index.finish();
@@ -246,6 +254,7 @@ pub(crate) fn global_seq(properties: &Properties, of_manifest: Option<SeqNo>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compression::{Compression, Compressor};
     use crate::raw::{RawTable, STORED, block_of, handle};
     use lsm_core::coding::put_length_prefixed;
     use lsm_core::key::InternalKey;
@@ -257,6 +266,14 @@ mod tests {
     impl Handmade {
         fn block(&mut self, payload: &[u8]) -> BlockHandle {
             let (offset, bytes) = self.0.block(payload, STORED).unwrap();
+            BlockHandle { offset, bytes }
+        }
+
+        fn compressed(&mut self, payload: &[u8]) -> BlockHandle {
+            let mut compressor = Compressor::new(Compression::Zstd { level: 1 }).unwrap();
+            let (stored, kind) = compressor.compress(payload);
+            assert!(kind != STORED && stored.len() < payload.len() / 100);
+            let (offset, bytes) = self.0.block(stored, kind).unwrap();
             BlockHandle { offset, bytes }
         }
 
@@ -342,6 +359,36 @@ mod tests {
         check(Properties { index_type: 4, ..Properties::default() }, "index of type 4");
         assert!(has_the_entry(&with_properties(&Properties::default()).unwrap()));
         assert!(has_the_entry(&with_properties(&Properties { index_type: 1, ..Properties::default() }).unwrap()));
+    }
+
+    /// A few hundred bytes of it once took a gigabyte, and parts of a filter a gigabyte each.
+    #[test]
+    fn a_compressed_filter_is_refused() {
+        let filter = [vec![0; 1 << 20], vec![0xff, 0, 6, 0, 0]].concat();
+        for is_full in [true, false] {
+            let mut table = Handmade::default();
+            let (key, data) = table.data();
+            let index = table.index(&key, data);
+            let BlockHandle { offset, bytes } = table.compressed(&filter);
+            match is_full {
+                true => table.0.name("fullfilter.rocksdb.BuiltinBloomFilter", (offset, bytes)),
+                false => {
+                    let parts = block_of(&[(&key, &handle((offset, bytes)))]);
+                    table.meta("partitionedfilter.rocksdb.BuiltinBloomFilter", &parts);
+                }
+            }
+            let error = open_bytes(table.finish(index)).unwrap_err();
+            assert!(error.is_corruption() && error.to_string().contains("declares"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_index_block_far_larger_than_the_file_is_refused() {
+        // Covers X4.
+        let mut table = Handmade::default();
+        let index = table.compressed(&vec![0; 65 << 20]);
+        let error = open_bytes(table.finish(index)).unwrap_err();
+        assert!(error.is_corruption() && error.to_string().contains("declares"), "{error}");
     }
 
     #[test]

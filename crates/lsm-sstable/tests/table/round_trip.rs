@@ -317,6 +317,18 @@ fn values_outlive_the_table_without_a_copy() {
     assert!(found == long && slice == long);
 }
 
+/// Such an index would decompress to far more than a reader believes of so small a file.
+#[test]
+fn an_index_of_long_keys_that_compress_well_is_read() {
+    let long_key = |last: u8| [vec![b'k'; 8_000_000], vec![last]].concat();
+    let entries = Entries((0..9).map(|number| value(&long_key(number), 1)).collect());
+    let compression = lsm_sstable::Compression::Zstd { level: 1 };
+    let options = BuilderOptions { block_bytes: 1, bloom_bits_per_key: 0.0, compression, ..BuilderOptions::default() };
+    let table = entries.open(&options);
+    assert_eq!(table.blocks(), 9);
+    assert!(table.get(&long_key(4), SeqNo::MAX).unwrap().is_some());
+}
+
 #[test]
 fn values_larger_than_a_block_are_read() {
     let large: Vec<u8> = (0..3_000_000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
