@@ -151,7 +151,10 @@ impl Opening {
             return Err(Error::unsupported(format!("comparator {}", properties.comparator)));
         }
         if properties.raw_key_bytes > 0 {
-            let raw_bytes = properties.raw_key_bytes.saturating_add(properties.raw_value_bytes);
+            // An index with first keys may hold each key twice.
+            let copies = if properties.index_type == 3 { 2 } else { 1 };
+            let raw_key_bytes = properties.raw_key_bytes.saturating_mul(copies);
+            let raw_bytes = raw_key_bytes.saturating_add(properties.raw_value_bytes);
             let overhead = properties.entries.saturating_mul(32).saturating_add(BLOCK_SLACK_BYTES);
             self.block_bytes_max = raw_bytes.saturating_add(overhead).min(BLOCK_BYTES_MAX);
         }
@@ -346,6 +349,21 @@ mod tests {
         };
         table.meta("rocksdb.properties", &properties.encode());
         assert!(has_the_entry(&open_bytes(table.finish(index)).unwrap()));
+    }
+
+    /// It holds each key twice where keys have a block each.
+    #[test]
+    fn an_index_with_first_keys_may_be_larger_than_all_entries() {
+        let key = InternalKey::new(&vec![b'k'; 3 << 20], SeqNo::new(3), Kind::Value).as_bytes().to_vec();
+        let mut table = Handmade::default();
+        let data = table.block(&block_of(&[(&key, b"value")]));
+        let mut value = handle((data.offset, data.bytes));
+        put_length_prefixed(&mut value, &key);
+        let index = table.compressed(&block_of(&[(&key, &value)]));
+        let raw_key_bytes = key.len() as u64;
+        let properties = Properties { index_type: 3, entries: 1, raw_key_bytes, ..Properties::default() };
+        table.meta("rocksdb.properties", &properties.encode());
+        assert_eq!(open_bytes(table.finish(index)).unwrap().blocks(), 1);
     }
 
     #[test]
