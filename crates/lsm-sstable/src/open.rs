@@ -171,11 +171,16 @@ impl Opening {
             0 | 1 | 3 => self.index_of_blocks(&[handle], format),
             2 => {
                 let top = self.index_of_blocks(&[handle], format)?;
-                let partitions: Vec<BlockHandle> = (0..top.len()).map(|part| top.handle(part)).collect();
-                self.index_of_blocks(&partitions, format)
+                self.index_below(&top, format)
             }
             other => Err(Error::unsupported(format!("index of type {other}"))),
         }
+    }
+
+    /// The index whose partitions `top` leads to.
+    pub(crate) fn index_below(&mut self, top: &Index, format: IndexFormat) -> Result<Index> {
+        let partitions: Vec<BlockHandle> = (0..top.len()).map(|part| top.handle(part)).collect();
+        self.index_of_blocks(&partitions, format)
     }
 
     pub(crate) fn index_of_blocks(&mut self, handles: &[BlockHandle], format: IndexFormat) -> Result<Index> {

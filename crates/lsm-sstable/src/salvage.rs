@@ -23,7 +23,7 @@ use crate::block_cursor::BlockCursor;
 use crate::checksum::ChecksumKind;
 use crate::compression::Dictionary;
 use crate::handle::BlockHandle;
-use crate::index::IndexFormat;
+use crate::index::{Index, IndexFormat};
 use crate::open::{Opening, global_seq};
 use crate::properties::{Properties, context_of_identity};
 use crate::source::Window;
@@ -170,15 +170,24 @@ fn data_blocks(opening: &mut Opening, report: &mut SalvageReport) -> Result<Vec<
 }
 
 /// Tries the formats an index may have; its handles are the same in each that fits.
-fn index_of_unknown_format(opening: &mut Opening, handle: BlockHandle) -> Result<crate::index::Index> {
+fn index_of_unknown_format(opening: &mut Opening, handle: BlockHandle) -> Result<Index> {
     let mut tried = Err(Error::corruption("index of an unknown format").at(handle.offset));
     for (user_keys, value_delta) in [(true, true), (false, true), (true, false), (false, false)] {
-        tried = opening.index_of_blocks(&[handle], IndexFormat { user_keys, value_delta, first_keys: false });
+        tried = index_of_unknown_depth(opening, handle, IndexFormat { user_keys, value_delta, first_keys: false });
         if tried.is_ok() {
             break;
         }
     }
     tried
+}
+
+/// A table begins with data: an index that leads elsewhere first is the top of a partitioned one.
+fn index_of_unknown_depth(opening: &mut Opening, handle: BlockHandle, format: IndexFormat) -> Result<Index> {
+    let index = opening.index_of_blocks(&[handle], format)?;
+    match index.len() > 0 && index.handle(0).offset > 0 {
+        true => opening.index_below(&index, format),
+        false => Ok(index),
+    }
 }
 
 /// Finds data blocks one behind the other by their checksums, as far as the properties say that there are some.

@@ -82,6 +82,23 @@ fn a_flipped_bit_costs_one_part_and_the_report_names_it() {
     }
 }
 
+/// What the index leads to was taken for data, so that nothing was found.
+#[test]
+fn a_partitioned_index_is_understood_without_the_properties() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rocksdb-9.8/partitioned.sst");
+    let mut bytes = std::fs::read(path).unwrap();
+    damage_properties(&mut bytes);
+    let (found, report) = salvaged(bytes);
+    let parts: Vec<&str> = report.lost.iter().map(|lost| lost.part).collect();
+    assert_eq!((found.len(), parts.as_slice()), (300, &["properties"][..]), "{report:?}");
+}
+
+fn damage_properties(bytes: &mut [u8]) {
+    let name = b"rocksdb.block.based.table";
+    let at = bytes.windows(name.len()).position(|window| window == name).expect("it has properties");
+    bytes[at] ^= 1;
+}
+
 #[test]
 fn a_cut_table_has_no_footer_and_is_lost() {
     let bytes = build(6, Compression::None);
