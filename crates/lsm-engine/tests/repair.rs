@@ -2,8 +2,12 @@
 
 use lsm_compaction::StepExecutor;
 use lsm_core::filename::FileKind;
+use lsm_core::key::InternalKey;
+use lsm_core::range_tombstone::RangeTombstone;
+use lsm_core::{Kind, SeqNo};
 use lsm_engine::{Db, ErrorKind, Options, RepairReport, WriteBatch};
 use lsm_fs::{Crash, Fs, MemFs};
+use lsm_sstable::{BuilderOptions, TableBuilder};
 use lsm_testkit::AppendOperator;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -253,4 +257,48 @@ fn a_damaged_table_of_another_family_is_not_salvaged_into_this_one() {
         }
     }
     assert!(refused > 20, "{refused} tables were refused");
+}
+
+/// A store whose newest table was ingested: its entries are stored with sequence number 0, and the manifest has theirs.
+/// Returns the path of that table too.
+fn store_with_ingested_table() -> (MemFs, std::path::PathBuf) {
+    let fs = MemFs::new();
+    let db = options(&fs).level0_file_num_compaction_trigger(10).open(DIRECTORY).unwrap();
+    for key in ["key", "deleted"] {
+        db.put(key, "old").unwrap();
+    }
+    db.flush().unwrap();
+    db.put("key", "of one sequence number").unwrap();
+    db.flush().unwrap();
+    db.close().unwrap();
+    let kinds = names(&fs).into_iter().filter_map(|name| FileKind::parse(&name));
+    let newest = kinds.filter(|kind| matches!(kind, FileKind::Table(_))).max_by_key(|kind| kind.number()).unwrap();
+    let path = Path::new(DIRECTORY).join(newest.to_string());
+    let ingested = BuilderOptions { external: true, format_version: 5, ..BuilderOptions::default() };
+    let mut builder = TableBuilder::new(Vec::new(), ingested);
+    builder.add(InternalKey::new(b"key", SeqNo::ZERO, Kind::Value).as_bytes(), b"new").unwrap();
+    let tombstone = RangeTombstone { start: b"deleted".into(), end: b"deletee".into(), seq: SeqNo::ZERO };
+    builder.add_range_tombstone(&tombstone).unwrap();
+    replace(&fs, &path, &builder.finish().unwrap().0);
+    (fs, path)
+}
+
+/// Without the properties nothing says that it was ingested: what was newest became oldest.
+#[test]
+fn an_ingested_table_without_properties_keeps_its_sequence_number() {
+    // Covers F3.
+    let (fs, path) = store_with_ingested_table();
+    let mut bytes = read(&fs, &path);
+    let found = bytes.windows(13).position(|window| window == b"rocksdb.block").expect("it has properties");
+    bytes[found] ^= 1;
+    replace(&fs, &path, &bytes);
+    let report = repair(&fs);
+    assert!(report.rebuilt.is_none() && report.to_string().contains("properties"), "{report}");
+    let expected = Rows::from([("key".to_owned(), "new".to_owned())]);
+    assert_eq!(rows_after_of_default(&fs), expected, "{report}");
+}
+
+fn rows_after_of_default(fs: &MemFs) -> Rows {
+    assert!(repair(fs).is_sound());
+    rows(&options(fs).open(DIRECTORY).unwrap(), "default")
 }

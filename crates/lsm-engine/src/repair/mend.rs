@@ -51,7 +51,7 @@ impl Patient<'_> {
         meta: &TableMeta,
     ) -> Result<Vec<(usize, Arc<TableMeta>)>> {
         let reported = self.report.lost.len();
-        let (rescued, salvaged) = self.salvage(meta.number, Some(meta.largest_seq))?;
+        let (rescued, salvaged) = self.salvage(meta.number, Some(meta))?;
         // If each part is whole it is the wrong table too: its keys or its size are not what the manifest says.
         let foreign = meta.identity != 0 && !salvaged.may_be(meta.identity);
         if foreign || self.report.lost.len() == reported {

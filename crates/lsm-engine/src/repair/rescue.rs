@@ -11,6 +11,7 @@ use lsm_core::key::ParsedKey;
 use lsm_core::merge::MergeCursor;
 use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 use lsm_core::{Cursor, Error as CoreError, Kind, SeqNo};
+use lsm_manifest::TableMeta;
 use lsm_memtable::{EntrySize, Memtable};
 use lsm_sstable::{SalvageReport, TableOptions, salvage};
 use std::sync::Arc;
@@ -82,28 +83,39 @@ impl Rescued {
 }
 
 impl Patient<'_> {
-    /// Takes what can be read out of table `number` and reports the rest.
-    pub(super) fn salvage(
-        &mut self,
-        number: FileNumber,
-        global_seq: Option<SeqNo>,
-    ) -> Result<(Rescued, SalvageReport)> {
+    /// Takes what can be read out of table `number`, of which the manifest may know `meta`, and reports the rest.
+    pub(super) fn salvage(&mut self, number: FileNumber, meta: Option<&TableMeta>) -> Result<(Rescued, SalvageReport)> {
         let kind = FileKind::Table(number);
         let path = self.path(kind);
         let source = self.fs().open(&path).map_err(|error| CoreError::io("open", &path, error))?;
+        let (global_seq, of_all) = (meta.map(|meta| meta.largest_seq), seq_of_all(meta));
         let options = TableOptions { file: path.clone(), global_seq, ..TableOptions::default() };
         let mut rescued = Rescued::default();
         let salvaged = salvage(source, &options, &mut |key, value| {
             let key = ParsedKey::parse(key).ok_or_else(|| CoreError::corruption("a key without a kind"))?;
-            rescued.add(key.user_key, key.seq, key.kind, value);
+            rescued.add(key.user_key, numbered(key.seq, of_all), key.kind, value);
             Ok(())
         })
         .map_err(Error::from)?;
-        rescued.add_tombstones(&salvaged.range_tombstones);
+        for RangeTombstone { start, end, seq } in &salvaged.range_tombstones {
+            rescued.add(start, numbered(*seq, of_all), Kind::RangeDeletion, end);
+        }
         for lost in &salvaged.lost {
             self.report.lose(&path, format!("{}: {}", lost.part, lost.reason));
         }
         self.to_move.insert(kind.to_string());
         Ok((rescued, salvaged))
     }
+}
+
+/// The sequence number that all entries of a table have by the word of the manifest, or 0.
+///
+/// That is so in an ingested file, which stores 0 for each of them. If its properties are lost, it does not even tell any
+/// more that it is one, and what is newest would become oldest (F3).
+fn seq_of_all(meta: Option<&TableMeta>) -> SeqNo {
+    meta.filter(|meta| meta.smallest_seq == meta.largest_seq).map_or(SeqNo::ZERO, |meta| meta.largest_seq)
+}
+
+fn numbered(stored: SeqNo, of_all: SeqNo) -> SeqNo {
+    if stored == SeqNo::ZERO { of_all } else { stored }
 }
