@@ -302,3 +302,14 @@ fn rows_after_of_default(fs: &MemFs) -> Rows {
     assert!(repair(fs).is_sound());
     rows(&options(fs).open(DIRECTORY).unwrap(), "default")
 }
+
+/// A file that was ingested leaves it to the manifest how old its entries are. The repair cannot know, and says so.
+#[test]
+fn an_ingested_table_without_a_manifest_is_reported() {
+    let (fs, path) = store_with_ingested_table();
+    fs.remove(&Path::new(DIRECTORY).join(FileKind::Current.to_string())).unwrap();
+    let report = repair(&fs);
+    let [lost] = report.lost.as_slice() else { panic!("{report}") };
+    assert!(report.rebuilt.is_some() && lost.file == path && lost.detail.contains("sequence number"), "{report}");
+    assert_eq!(rows_after_of_default(&fs)["key"], "old");
+}

@@ -15,6 +15,7 @@ use lsm_manifest::{DEFAULT_FAMILY, FamilyChange, LEVELS, State, VersionEdit};
 use lsm_sstable::{Properties, Table, TableOptions};
 use lsm_wal::LogToReplay;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What was found of one family.
@@ -87,6 +88,7 @@ impl Patient<'_> {
         match whole.map_err(Error::from) {
             Ok(table) => {
                 self.report.whole_tables += 1;
+                self.check_sequence_number(&path, table.properties());
                 let (tombstones, table) = (table.tombstones().per_stripe(&[SeqNo::MAX]), Arc::new(table));
                 let found = finds.family_of(table.properties());
                 found.rescued.add_tombstones(&tombstones);
@@ -97,6 +99,7 @@ impl Patient<'_> {
                 let (rescued, salvaged) = self.salvage(number, None)?;
                 match &salvaged.properties {
                     Some(properties) => {
+                        self.check_sequence_number(&path, properties);
                         finds.family_of(properties).rescued.append(rescued);
                     }
                     None if salvaged.entries > 0 => {
@@ -107,6 +110,16 @@ impl Patient<'_> {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// An ingested file stores 0 for each entry and may leave it to the manifest which number that stands for. What is in
+    /// other files then wins over it, which is wrong if that is older.
+    fn check_sequence_number(&mut self, path: &Path, properties: &Properties) {
+        let is_ingested = properties.external_version.is_some_and(|version| version >= 2);
+        if is_ingested && properties.external_global_seq.unwrap_or(0) == 0 {
+            self.report
+                .lose(path, "its sequence number, which the manifest had: it was ingested, and counts as oldest now");
         }
     }
 
