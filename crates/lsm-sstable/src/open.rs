@@ -162,11 +162,7 @@ impl Opening {
     }
 
     pub(crate) fn index(&mut self, handle: BlockHandle, properties: &Properties) -> Result<Index> {
-        let format = IndexFormat {
-            user_keys: properties.index_key_is_user_key != 0,
-            value_delta: properties.index_value_is_delta_encoded != 0,
-            first_keys: properties.index_type == 3,
-        };
+        let format = index_format(properties);
         match properties.index_type {
             0 | 1 | 3 => self.index_of_blocks(&[handle], format),
             2 => {
@@ -202,11 +198,8 @@ impl Opening {
             return Ok(Filter::Full(BloomFilter::new(bytes)));
         }
         let Some(handle) = self.find("partitionedfilter.rocksdb.BuiltinBloomFilter") else { return Ok(Filter::None) };
-        let format = IndexFormat {
-            user_keys: properties.index_key_is_user_key != 0,
-            value_delta: properties.index_value_is_delta_encoded != 0,
-            first_keys: false,
-        };
+        // It is built like the table's index, but has no data blocks with first keys.
+        let format = IndexFormat { first_keys: false, ..index_format(properties) };
         let index = self.index_of_blocks(&[handle], format)?;
         let parts = (0..index.len()).map(|part| self.payload(index.handle(part)).map(BloomFilter::new));
         Ok(Filter::Partitioned { parts: parts.collect::<Result<_>>()?, index })
@@ -216,6 +209,14 @@ impl Opening {
         let Some(handle) = self.find("rocksdb.range_del") else { return Ok(Vec::new()) };
         let block = self.block(handle)?;
         decode_tombstones(&block, global_seq).map_err(|error| error.at(handle.offset))
+    }
+}
+
+fn index_format(properties: &Properties) -> IndexFormat {
+    IndexFormat {
+        user_keys: properties.index_key_is_user_key != 0,
+        value_delta: properties.index_value_is_delta_encoded != 0,
+        first_keys: properties.index_type == 3,
     }
 }
 

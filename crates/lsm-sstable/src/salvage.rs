@@ -5,8 +5,8 @@
 //!
 //! Data blocks are found through the index. An index that is damaged is replaced by a walk: blocks lie one
 //! behind the other, so a block ends where a checksum fits; the walk ends at a block that is damaged too, or
-//! where the properties say that the data ends. Without footer or metaindex nothing says where the data ends and what a block's bytes mean, and the table
-//! is lost as a whole.
+//! where the properties say that the data ends. Without footer or metaindex nothing says where the data ends and
+//! what a block's bytes mean, and the table is lost as a whole.
 //!
 //! # Invariants
 //! V1. Entries come only from blocks whose checksum fits and whose layout is sound, in ascending order.
@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use lsm_core::key::{compare, pack_trailer, trailer, user_key};
+use lsm_core::key::compare;
 use lsm_core::range_tombstone::RangeTombstone;
 use lsm_core::{Error, ReadAt, Result};
 
@@ -22,21 +22,18 @@ use crate::block::Block;
 use crate::block_cursor::BlockCursor;
 use crate::checksum::ChecksumKind;
 use crate::compression::Dictionary;
-use crate::handle::BlockHandle;
+use crate::handle::{BLOCK_TRAILER_BYTES, BlockHandle};
 use crate::index::{Index, IndexFormat};
 use crate::open::{Opening, global_seq};
 use crate::properties::{Properties, context_of_identity};
 use crate::source::Window;
-use crate::table::TableOptions;
+use crate::table::{Table, TableOptions};
 
 /// Read in pieces of this size.
 const READAHEAD_BYTES: usize = 256 << 10;
 
 /// A walk looks this far for the end of a block: it tries every length.
 const WALKED_BLOCK_BYTES_MAX: u64 = 64 << 10;
-
-/// A block's kind of compression and its checksum.
-const BLOCK_TRAILER_BYTES: u64 = 5;
 
 /// What became of a damaged table.
 #[derive(Clone, Default, Debug)]
@@ -102,9 +99,7 @@ pub fn salvage(source: Arc<dyn ReadAt>, options: &TableOptions, visit: &mut Visi
             let key = match global {
                 None => &key,
                 Some(seq) => {
-                    patched.clear();
-                    patched.extend_from_slice(user_key(&key));
-                    patched.extend_from_slice(&pack_trailer(seq, trailer(&key) as u8).to_le_bytes());
+                    Table::patched(seq, &key, &mut patched);
                     &patched
                 }
             };
@@ -201,7 +196,7 @@ fn walk(opening: &Opening, report: &SalvageReport) -> Result<Vec<BlockHandle>> {
     let mut offset = 0;
     while let Some(bytes) = walked_block(opening, offset, end)? {
         handles.push(BlockHandle { offset, bytes });
-        offset += bytes + BLOCK_TRAILER_BYTES;
+        offset += bytes + BLOCK_TRAILER_BYTES as u64;
     }
     Ok(handles)
 }

@@ -63,7 +63,7 @@ pub struct Table {
     pub(crate) filter: Filter,
     pub(crate) dictionary: Option<Dictionary>,
     pub(crate) tombstones: Arc<RangeTombstones>,
-    /// The tombstones as they stand in the file, and how many bytes they take in memory.
+    /// The tombstones one by one, in the order of the file, as `tombstones` puts them together.
     pub(crate) stored_tombstones: Vec<RangeTombstone>,
     /// What every entry's sequence number is, in an ingested file.
     pub(crate) global_seq: Option<SeqNo>,

@@ -140,6 +140,16 @@ impl TableCursor {
         self.left.extend_from_slice(self.entries.key());
     }
 
+    /// Checks that the key from which the last step came stands so to the current one, if there is one (W2).
+    fn check_order(&mut self, expected: Ordering) -> Result<()> {
+        if !self.entries.valid() || compare(&self.left, self.entries.key()) == expected {
+            return Ok(());
+        }
+        self.entries.invalidate();
+        let error = Error::corruption("keys of a block are not in order with those of the block beside it");
+        Err(self.table.place_in_block(error, self.number))
+    }
+
     /// Stands before everything: no entry is shown.
     fn leave(&mut self) -> Result<()> {
         self.entries.invalidate();
@@ -235,32 +245,22 @@ impl Cursor for TableCursor {
     }
 
     fn next(&mut self) -> Result<()> {
-        let number = self.number;
         self.in_block(BlockCursor::next)?;
-        if !self.entries.valid() && number + 1 < self.table.index.len() {
+        if !self.entries.valid() && self.number + 1 < self.table.index.len() {
             self.note_key();
             self.next_block()?;
-            if self.entries.valid() && compare(&self.left, self.entries.key()) != Ordering::Less {
-                self.entries.invalidate();
-                let error = Error::corruption("keys are not ascending from one block to the next"); // W2
-                return Err(self.table.place_in_block(error, self.number));
-            }
+            self.check_order(Ordering::Less)?;
         }
         self.show();
         Ok(())
     }
 
     fn prev(&mut self) -> Result<()> {
-        let number = self.number;
         self.in_block(BlockCursor::prev)?;
-        if !self.entries.valid() && number > 0 {
+        if !self.entries.valid() && self.number > 0 {
             self.note_key();
             self.prev_block()?;
-            if self.entries.valid() && compare(self.entries.key(), &self.left) != Ordering::Less {
-                self.entries.invalidate();
-                let error = Error::corruption("keys are not descending from one block to the one before"); // W2
-                return Err(self.table.place_in_block(error, self.number));
-            }
+            self.check_order(Ordering::Greater)?;
         }
         self.show();
         Ok(())
