@@ -8,6 +8,8 @@
 //! G1. At most one flush per column family runs, so memtables become tables in order.
 //! G2. A running compaction holds a reservation; plans are picked against all reservations under one lock.
 //! G3. A job that ends in any way, even by never being run, gives back its slot and its reservation.
+//! G4. No family waits for one that always has work: the memtable that has waited longest is flushed first, and
+//!     compactions are picked from the family behind the one that had the last.
 
 mod jobs;
 
@@ -41,6 +43,8 @@ struct State {
     flushing: BTreeSet<ColumnFamilyId>,
     in_flight: BTreeMap<ColumnFamilyId, InFlight>,
     compactions: usize,
+    /// Where compactions were picked last (G4).
+    last_compacted: ColumnFamilyId,
     /// What all running compactions together write at most.
     compacting_bytes: u64,
     /// Callers who wait until nothing is due.

@@ -49,38 +49,34 @@ impl Store {
         if done() { Ok(()) } else { self.health.check_writable() }
     }
 
-    /// Writes the frozen memtables of `family`, oldest first (U1).
-    pub(crate) fn flush_family(self: &Arc<Self>, family: &Arc<Family>) -> Result<()> {
-        loop {
-            let view = family.view.load_full();
-            let Some(frozen) = view.frozen.last() else { return Ok(()) };
-            if family.is_dropped() {
-                return Ok(());
-            }
-            let begun = self.options.clock.monotonic();
-            // Commits that reserved room before the freeze may still be inserting.
-            if !self.publisher.wait_for(frozen.last_seq) {
-                return Err(self.halted());
-            }
-            let sink = self.table_files(family, false, self.tables.will_read_flushed(&view))?;
-            let epoch = view.version.epoch_max().saturating_add(1);
-            let written = self.write_memtable(family, &frozen.memtable, epoch, &sink)?;
-            let bytes = written.bytes();
-            let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
-            let _open = sink.open_warm(&self.tables, tables.iter());
-            if let Err(error) = self.install_flush(family, frozen, &tables) {
-                // Unless it is open what is on disk, the next try writes tables of its own.
-                if self.health.failure().is_none() {
-                    self.discard(&tables);
-                }
-                return Err(error);
-            }
-            self.pacer.drained(bytes, self.options.clock.monotonic().saturating_sub(begun));
-            self.counters.note_flush(bytes);
-            if let Some(listener) = &self.options.event_listener {
-                listener.on_flush(&family.name, tables.len(), bytes);
-            }
+    /// Writes the oldest frozen memtable of `family` (U1); says whether there was one.
+    pub(crate) fn flush_oldest(self: &Arc<Self>, family: &Arc<Family>) -> Result<bool> {
+        let view = family.view.load_full();
+        let Some(frozen) = view.frozen.last().filter(|_| !family.is_dropped()) else { return Ok(false) };
+        let begun = self.options.clock.monotonic();
+        // Commits that reserved room before the freeze may still be inserting.
+        if !self.publisher.wait_for(frozen.last_seq) {
+            return Err(self.halted());
         }
+        let sink = self.table_files(family, false, self.tables.will_read_flushed(&view))?;
+        let epoch = view.version.epoch_max().saturating_add(1);
+        let written = self.write_memtable(family, &frozen.memtable, epoch, &sink)?;
+        let bytes = written.bytes();
+        let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
+        let _open = sink.open_warm(&self.tables, tables.iter());
+        if let Err(error) = self.install_flush(family, frozen, &tables) {
+            // Unless it is open what is on disk, the next try writes tables of its own.
+            if self.health.failure().is_none() {
+                self.discard(&tables);
+            }
+            return Err(error);
+        }
+        self.pacer.drained(bytes, self.options.clock.monotonic().saturating_sub(begun));
+        self.counters.note_flush(bytes);
+        if let Some(listener) = &self.options.event_listener {
+            listener.on_flush(&family.name, tables.len(), bytes);
+        }
+        Ok(true)
     }
 
     /// Writes a memtable that takes no more writes to tables, which are synced but in no version yet (U2).

@@ -5,12 +5,13 @@
 use super::State;
 use crate::family::Family;
 use crate::room::{Shortage, needed_bytes};
-use crate::store::Store;
+use crate::store::{Families, Store};
 use crate::sync::Ordering;
 use crate::{Error, ErrorKind, Result};
 use lsm_compaction::{Plan, ReservationId, pick_level0};
-use lsm_core::SeqNo;
+use lsm_core::{ColumnFamilyId, SeqNo};
 use std::io;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,24 +47,26 @@ impl Store {
             return None;
         }
         let families = self.families.load();
-        if state.flushing.len() < background.threads {
-            let due =
-                |family: &&Arc<Family>| !state.flushing.contains(&family.id) && !family.view.load().frozen.is_empty();
-            if let Some(family) = families.values().find(due) {
-                let family = Arc::clone(family);
-                state.flushing.insert(family.id);
-                return Some(Job::Flush(family));
-            }
+        let has_room = state.flushing.len() < background.threads;
+        if let Some(family) = has_room.then(|| state.longest_waiting(&families)).flatten() {
+            state.flushing.insert(family.id);
+            return Some(Job::Flush(Arc::clone(family)));
         }
         if state.compactions < background.threads {
-            for family in families.values().filter(|family| !family.is_dropped()) {
+            for family in in_turn(&families, state.last_compacted).filter(|family| !family.is_dropped()) {
                 if let Some(plan) = self.pick(&mut state, family, oldest_snapshot) {
                     let reservation = state.reserve(family.id, &plan);
+                    state.last_compacted = family.id;
                     return Some(Job::Compact(Arc::clone(family), plan, reservation));
                 }
             }
         }
         None
+    }
+
+    /// Whether a memtable waits whose family has no flush at work.
+    fn others_wait_for_flush(&self) -> bool {
+        self.background.state.lock().longest_waiting(&self.families.load()).is_some()
     }
 
     /// What is due in `family`, as far as it fits on the disk if an earlier compaction filled that.
@@ -121,7 +124,9 @@ impl Store {
         // Until somebody asks for it again: see [`Store::retry`].
         let note_full = |error| self.background.state.lock().blocked = Some(error);
         let work = || {
-            self.flush_family(family)?;
+            // The next memtable of the family is begun without going through the executor, unless that would keep
+            // others from their turn (G4).
+            while self.flush_oldest(family)? && !self.others_wait_for_flush() {}
             self.background.state.lock().blocked = None;
             Ok(())
         };
@@ -140,6 +145,22 @@ impl Store {
         };
         self.persist(work, note_full);
     }
+}
+
+impl State {
+    /// The family whose oldest frozen memtable was written to before all others that wait (G4), less those of which one is
+    /// being flushed (G1).
+    fn longest_waiting<'f>(&self, families: &'f Families) -> Option<&'f Arc<Family>> {
+        let idle = families.values().filter(|family| !family.is_dropped() && !self.flushing.contains(&family.id));
+        let waiting = idle.filter_map(|family| Some((family.view.load().frozen.last()?.last_seq, family)));
+        waiting.min_by_key(|(last_seq, _)| *last_seq).map(|(_, family)| family)
+    }
+}
+
+/// All families, from the one behind `last` on (G4).
+fn in_turn(families: &Families, last: ColumnFamilyId) -> impl Iterator<Item = &Arc<Family>> {
+    let behind = families.range((Bound::Excluded(last), Bound::Unbounded));
+    behind.chain(families.range(..=last)).map(|(_, family)| family)
 }
 
 /// A job on its way to a thread (G3).
@@ -191,7 +212,6 @@ mod tests {
     use super::*;
     use crate::{Db, Options};
     use lsm_compaction::StepExecutor;
-    use lsm_core::ColumnFamilyId;
     use lsm_fs::MemFs;
 
     /// A store whose background work is stepped, and which takes level 0 down at two tables.
@@ -215,7 +235,7 @@ mod tests {
             db.store().rotate_all().unwrap().unwrap();
             let waiting = format!("a memtable beside {} tables", tables - 1);
             assert_eq!(is_due(&db, &family), tables > 2 * BUSY_TRIGGERS as u8, "{waiting}");
-            db.store().flush_family(&family).unwrap();
+            assert!(db.store().flush_oldest(&family).unwrap());
             assert_eq!(is_due(&db, &family), tables >= 2, "{tables} tables");
         }
         while executor.step() {}
@@ -227,7 +247,7 @@ mod tests {
         for tables in 0..2_u8 {
             db.put("key", [tables]).unwrap();
             db.store().rotate_all().unwrap().unwrap();
-            db.store().flush_family(&family).unwrap();
+            assert!(db.store().flush_oldest(&family).unwrap());
         }
         assert!(is_due(&db, &family));
         db.put("filler", vec![0; 40 << 10]).unwrap();
@@ -238,5 +258,66 @@ mod tests {
         db.wait_for_compactions().unwrap();
         assert!(level0() < 2);
         assert_eq!(db.store().background.state.lock().settling, 0);
+    }
+
+    /// Freezes the memtable of `family` alone.
+    fn freeze(db: &Db, family: &crate::ColumnFamily, value: u8) {
+        family.put("key", [value]).unwrap();
+        db.store().rotate_all().unwrap().unwrap();
+    }
+
+    #[test]
+    fn of_two_families_the_memtable_that_waits_longest_is_flushed_first() {
+        // Covers G4.
+        let executor = Arc::<StepExecutor>::default();
+        let options = Options::new().fs(Arc::new(MemFs::new())).executor(Arc::clone(&executor) as _);
+        let db = options.background_threads(1).open("/store").unwrap();
+        let families = ["busy", "other"].map(|name| db.column_family(name).unwrap());
+        let frozen =
+            || families.each_ref().map(|family| db.store().family(family.id()).unwrap().view.load().frozen.len());
+        let [busy, other] = &families;
+        freeze(&db, busy, 1);
+        freeze(&db, other, 2);
+        freeze(&db, busy, 3);
+        db.store().schedule();
+        let mut seen = vec![frozen()];
+        while executor.step() {
+            seen.push(frozen());
+        }
+        // Old logs are worked on between.
+        seen.dedup();
+        assert_eq!(seen, [[2, 1], [1, 1], [1, 0], [0, 0]]);
+    }
+
+    #[test]
+    fn one_family_alone_is_flushed_without_a_pause() {
+        let (db, family, executor) = stepped();
+        for value in 0..2_u8 {
+            db.put("key", [value]).unwrap();
+            db.store().rotate_all().unwrap().unwrap();
+        }
+        assert_eq!(family.view.load().frozen.len(), 2);
+        db.store().schedule();
+        let frozen = || family.view.load().frozen.len();
+        while frozen() == 2 {
+            assert!(executor.step());
+        }
+        assert_eq!(frozen(), 0);
+        while executor.step() {}
+    }
+
+    #[test]
+    fn compactions_go_round_the_families() {
+        // Covers G4.
+        let (db, _, executor) = stepped();
+        let _families = ["a", "b"].map(|name| db.column_family(name).unwrap());
+        let order = |last| -> Vec<u32> {
+            in_turn(&db.store().families.load(), ColumnFamilyId(last)).map(|family| family.id.0).collect()
+        };
+        assert_eq!(
+            (order(0), order(1), order(2), order(7)),
+            (vec![1, 2, 0], vec![2, 0, 1], vec![0, 1, 2], vec![0, 1, 2])
+        );
+        while executor.step() {}
     }
 }
