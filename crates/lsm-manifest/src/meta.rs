@@ -7,7 +7,7 @@
 //! # Invariants
 //! M1. `smallest <= largest` as internal keys, and `smallest_seq <= largest_seq`.
 //! M2. `largest` may be the exclusive end of a range tombstone (see [`InternalKey::exclusive_end`]): the
-//!     table then holds nothing at or behind that user key.
+//!     table then holds nothing at or behind that user key. It begins before that one: every table spans a user key.
 //! M3. The number is neither zero nor above [`TABLE_NUMBER_MAX`], and the table has at least one byte and
 //!     no more than an `i64` counts.
 
@@ -139,7 +139,7 @@ impl TableMeta {
         !from.is_some_and(|from| self.ends_before(from)) && !to.is_some_and(|to| self.starts_behind(to))
     }
 
-    /// Refuses what cannot describe a table (M1, M3).
+    /// Refuses what cannot describe a table (M1, M2, M3).
     pub(crate) fn check(&self) -> Result<()> {
         let number = self.number;
         if number.0 == 0 || number.0 > TABLE_NUMBER_MAX {
@@ -154,6 +154,9 @@ impl TableMeta {
         }
         if self.smallest > self.largest {
             return Err(Error::corruption(format!("table {number}: its smallest key is behind its largest")));
+        }
+        if self.largest.is_exclusive_end() && self.smallest.user_key() == self.largest.user_key() {
+            return Err(Error::corruption(format!("table {number}: it ends before the key that it begins with")));
         }
         if self.smallest_seq > self.largest_seq {
             let (smallest, largest) = (self.smallest_seq, self.largest_seq);
@@ -210,16 +213,17 @@ mod tests {
 
     #[test]
     fn impossible_tables_are_refused() {
-        // Covers M1, M3.
+        // Covers M1, M2, M3.
         let good = table(b"b", InternalKey::exclusive_end(b"d"));
         good.check().unwrap();
         type Spoil = fn(&mut TableMeta);
-        let spoiled: [(Spoil, &str); 6] = [
+        let spoiled: [(Spoil, &str); 7] = [
             (|t| t.number = FileNumber(0), "table number 0"),
             (|t| t.number = FileNumber(1 << 62), "table number 4611686018427387904"),
             (|t| t.bytes = 0, "cannot have 0 bytes"),
             (|t| t.tail_bytes = 101, "a tail of 101 bytes"),
             (|t| t.largest = InternalKey::exclusive_end(b"a"), "is behind"),
+            (|t| (t.smallest, t.largest) = (t.largest.clone(), t.largest.clone()), "ends before the key"),
             (|t| t.smallest_seq = SeqNo::new(6), "sequences from 6 to 5"),
         ];
         for (spoil, message) in spoiled {
