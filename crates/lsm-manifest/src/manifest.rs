@@ -21,6 +21,7 @@ use lsm_wal::RecordWriter;
 
 use crate::current::Replacement;
 use crate::edit::{COMPARATOR, FamilyChange, VersionEdit};
+use crate::meta::TABLE_NUMBER_MAX;
 use crate::numbers::FileNumbers;
 use crate::output::Output;
 use crate::state::State;
@@ -64,7 +65,8 @@ impl Manifest {
     /// Call [`State::mark_used`] for the files of the directory first.
     ///
     /// # Errors
-    /// `Io`; the directory then still holds the store that it held, in the state that it had or in `state`.
+    /// `Corruption` if that leaves no number for new files; `Io`. The directory then still holds the store that it held, in the
+    /// state that it had or in `state`.
     pub fn create(fs: Arc<dyn Fs>, directory: &Path, state: State) -> Result<Manifest> {
         let numbers = Arc::new(FileNumbers::new(state.next_file));
         Manifest::create_sharing(fs, directory, state, numbers)
@@ -260,6 +262,11 @@ fn is_full(error: &Error) -> bool {
 /// put in force.
 fn create_file(fs: &dyn Fs, directory: &Path, numbers: &FileNumbers) -> Result<(FileNumber, Box<dyn FileWriter>)> {
     loop {
+        // The manifest says which number comes after its own (W4).
+        if numbers.next() >= TABLE_NUMBER_MAX {
+            let detail = format!("file numbers up to {TABLE_NUMBER_MAX} are used up, the next is {}", numbers.next());
+            return Err(Error::corruption(detail).in_file(directory));
+        }
         let number = numbers.allocate();
         let path = FileKind::Manifest(number).path(directory);
         match fs.create(&path) {

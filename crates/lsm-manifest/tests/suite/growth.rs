@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_fs::{Fs, MemFs};
-use lsm_manifest::{Manifest, State, VersionEdit};
+use lsm_manifest::{Manifest, State, TABLE_NUMBER_MAX, VersionEdit};
 use lsm_wal::LEGACY_HEADER_BYTES;
 
 use crate::written::{STORE, add, bytes_of, content, empty, read, store_with_manifest, table};
@@ -142,6 +142,26 @@ fn numbers_shared_with_recovery_catch_up_with_the_state() {
     manifest.apply(vec![VersionEdit { next_file: Some(900), ..VersionEdit::default() }]).unwrap();
     assert!(numbers.allocate() >= FileNumber(900));
     assert_eq!(read(&fs).unwrap(), *manifest.state());
+}
+
+#[test]
+fn numbers_that_recovery_would_refuse_are_not_written() {
+    // Covers W4.
+    for (used, fits) in
+        [(TABLE_NUMBER_MAX - 2, true), (TABLE_NUMBER_MAX - 1, false), (TABLE_NUMBER_MAX, false), (u64::MAX, false)]
+    {
+        let fs = empty();
+        create(&fs).apply(vec![VersionEdit::default()]).unwrap();
+        let before = read(&fs).unwrap();
+        let mut state = before.clone();
+        state.mark_used(FileNumber(used));
+        let fresh = Manifest::create(Arc::new(fs.clone()), Path::new(STORE), state);
+        let found = read(&fs).expect("what is in force can be read");
+        match fresh {
+            Ok(manifest) => assert!(fits && found == *manifest.state(), "{used}"),
+            Err(error) => assert!(!fits && error.is_corruption() && found == before, "{used}: {error}"),
+        }
+    }
 }
 
 /// A disk that took the fresh manifest and not the new `CURRENT` made the store read-only, though the old one was
