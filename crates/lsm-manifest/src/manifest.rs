@@ -166,9 +166,21 @@ impl Manifest {
     }
 
     fn renew(&mut self, state: State) -> Result<(), Failure> {
+        let replaced = self.state.manifest;
         (self.records, self.state) = write_fresh(&*self.fs, &self.directory, &self.numbers, state)?;
         self.fresh_bytes = self.state.manifest_bytes;
+        self.remove_replaced(replaced);
         Ok(())
+    }
+
+    /// Removes a manifest that `CURRENT` durably names no more: a store that is open for long would collect them. Who reads
+    /// without a lock and misses it looks at `CURRENT` again. Nothing is removed from a store that was opened in spite of
+    /// a torn tail: that one is evidence.
+    fn remove_replaced(&self, replaced: FileNumber) {
+        if self.state.torn_tail.is_none() {
+            // What cannot be removed now goes when the store is opened the next time.
+            let _ = self.fs.remove(&FileKind::Manifest(replaced).path(&self.directory));
+        }
     }
 
     /// `edits` as they are written: marked as a group, and with the counters in the first one, by which the reader

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_fs::{Fs, MemFs};
-use lsm_manifest::{Manifest, State, TABLE_NUMBER_MAX, VersionEdit};
+use lsm_manifest::{Manifest, State, TABLE_NUMBER_MAX, TornTail, VersionEdit};
 use lsm_wal::LEGACY_HEADER_BYTES;
 
 use crate::written::{STORE, add, bytes_of, content, empty, read, store_with_manifest, table};
@@ -22,6 +22,14 @@ fn create(fs: &MemFs) -> Manifest {
     Manifest::create(Arc::new(fs.clone()), Path::new(STORE), State::new("id")).unwrap()
 }
 
+fn manifests(fs: &MemFs) -> Vec<FileNumber> {
+    let number = |name: &String| match FileKind::parse(name) {
+        Some(FileKind::Manifest(number)) => Some(number),
+        _ => None,
+    };
+    fs.read_dir(Path::new(STORE)).unwrap().iter().filter_map(number).collect()
+}
+
 #[test]
 fn a_manifest_that_has_grown_is_replaced() {
     let fs = empty();
@@ -35,6 +43,7 @@ fn a_manifest_that_has_grown_is_replaced() {
         let state = manifest.state();
         sizes.push((state.manifest.0, state.manifest_bytes / 700_000));
         assert_eq!(read(&fs).unwrap(), *state);
+        assert_eq!(manifests(&fs), [state.manifest], "those that were replaced are gone");
     }
     // Six edits pass 4 MiB; the seventh goes into a fresh manifest, which begins with one table.
     let numbers: Vec<_> = sizes.iter().map(|(number, _)| *number).collect();
@@ -42,6 +51,22 @@ fn a_manifest_that_has_grown_is_replaced() {
     assert!(numbers[..6].iter().all(|number| *number == 1) && numbers[6] > 1, "{numbers:?}");
     assert_eq!(numbers[6..12].iter().collect::<std::collections::HashSet<_>>().len(), 1, "{numbers:?}");
     assert!(numbers[12] > numbers[11], "{numbers:?}");
+}
+
+#[test]
+fn beside_a_torn_tail_manifests_that_are_replaced_stay() {
+    let fs = empty();
+    let mut state = create(&fs).state().clone();
+    state.torn_tail = Some(TornTail { offset: 1, bytes: 1, detail: "torn".to_owned() });
+    let mut manifest = Manifest::create(Arc::new(fs.clone()), Path::new(STORE), state).unwrap();
+    let before = manifest.state().manifest;
+    let mut old = None;
+    while manifest.state().manifest == before {
+        let (number, edit) = replacement(&manifest, old, 700_000);
+        manifest.apply(vec![edit]).unwrap();
+        old = Some(number);
+    }
+    assert_eq!(manifests(&fs).len(), 3);
 }
 
 #[test]
