@@ -10,6 +10,8 @@
 //! G3. A job that ends in any way, even by never being run, gives back its slot and its reservation.
 //! G4. No family waits for one that always has work: the memtable that has waited longest is flushed first, and
 //!     compactions are picked from the family behind the one that had the last.
+//! G5. A compaction that somebody asked for waits for jobs that are running when it begins to, and for no others of the
+//!     background's.
 
 mod jobs;
 
@@ -42,6 +44,10 @@ pub(crate) struct Background {
 struct State {
     flushing: BTreeSet<ColumnFamilyId>,
     in_flight: BTreeMap<ColumnFamilyId, InFlight>,
+    /// How many reservations of the family were given back.
+    releases: BTreeMap<ColumnFamilyId, u64>,
+    /// Callers who wait to compact something of the family (G5).
+    claims: BTreeMap<ColumnFamilyId, usize>,
     compactions: usize,
     /// Where compactions were picked last (G4).
     last_compacted: ColumnFamilyId,
@@ -102,11 +108,6 @@ impl Background {
             done || state.blocked.is_some()
         });
         blocked.into_inner().map_or(Ok(()), Err)
-    }
-
-    /// Returns once no compaction of `family` is running.
-    pub(crate) fn wait_for_family(&self, family: ColumnFamilyId) {
-        self.wait_for_state(|state| state.in_flight.get(&family).is_none_or(InFlight::is_empty));
     }
 
     /// `done` is asked under the lock, after every change: it must not take the lock itself.
@@ -181,6 +182,13 @@ impl Store {
         Some((plan, guard))
     }
 
+    /// Keeps background compactions of `family` from being picked while the caller waits for those that run (G5).
+    pub(crate) fn claim(self: &Arc<Self>, family: &Family) -> Claim {
+        let mut state = self.background.state.lock();
+        *state.claims.entry(family.id).or_default() += 1;
+        Claim { store: Arc::clone(self), family: family.id, releases: state.releases(family.id) }
+    }
+
     /// Returns once no job is running or due.
     pub(crate) fn wait_for_compactions(self: &Arc<Self>) -> Result<()> {
         self.note_shortage(None);
@@ -198,7 +206,8 @@ impl Store {
             if let Some(error) = self.background.blocked().or_else(|| self.background.shortage()) {
                 return Err(error);
             }
-            let idle = |state: &State| state.flushing.is_empty() && state.compactions == 0;
+            // What is due in a family that is claimed becomes a job afterwards.
+            let idle = |state: &State| state.flushing.is_empty() && state.compactions == 0 && state.claims.is_empty();
             if idle(&self.background.state.lock()) {
                 return Ok(());
             }
@@ -238,6 +247,15 @@ impl State {
         if let Some(in_flight) = self.in_flight.get_mut(&family) {
             in_flight.release(reservation);
         }
+        *self.releases.entry(family).or_default() += 1;
+    }
+
+    fn releases(&self, family: ColumnFamilyId) -> u64 {
+        self.releases.get(&family).copied().unwrap_or_default()
+    }
+
+    fn is_claimed(&self, family: ColumnFamilyId) -> bool {
+        self.claims.contains_key(&family)
     }
 }
 
@@ -253,5 +271,42 @@ impl Drop for ManualReservation {
     fn drop(&mut self) {
         self.store.background.state.lock().release(self.family, self.reservation, self.needed_bytes);
         self.store.background.changed.notify_all();
+    }
+}
+
+/// Somebody waits to compact something of a family (G5).
+pub(crate) struct Claim {
+    store: Arc<Store>,
+    family: ColumnFamilyId,
+    /// As many had given back their reservations when the caller last looked what it can do.
+    releases: u64,
+}
+
+impl Claim {
+    /// Says that the caller looks, from now on, what it can do.
+    pub(crate) fn look(&mut self) {
+        self.releases = self.store.background.state.lock().releases(self.family);
+    }
+
+    /// Returns once a job of the family has ended since the caller looked, or none is running.
+    pub(crate) fn wait(&self) {
+        let is_idle = |state: &State| state.in_flight.get(&self.family).is_none_or(InFlight::is_empty);
+        let has_ended = |state: &State| state.releases(self.family) != self.releases;
+        self.store.background.wait_for_state(|state| has_ended(state) || is_idle(state));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        {
+            let mut state = self.store.background.state.lock();
+            let claims = state.claims.get_mut(&self.family).expect("it was claimed");
+            *claims -= 1;
+            if *claims == 0 {
+                state.claims.remove(&self.family);
+            }
+        }
+        self.store.background.changed.notify_all();
+        self.store.schedule();
     }
 }

@@ -1,6 +1,6 @@
 //! Compactions: carrying out a plan in the background, or a user's wish on the user's thread.
 
-use crate::background::ManualReservation;
+use crate::background::{Claim, ManualReservation};
 use crate::family::Family;
 use crate::output::LiveTables;
 use crate::range::{KeyRange, first_key};
@@ -94,19 +94,26 @@ impl Store {
         let options = self.leveled_options();
         let rewrite = BottomRewrite::Deletions;
         let mut progress = RangeCompaction::new(&version, &options, from.as_deref(), to.as_deref(), rewrite);
+        let mut claim: Option<Claim> = None;
         loop {
             self.health.check_writable()?;
             if family.is_dropped() {
                 return Err(Error::invalid_argument(format!("column family {} was dropped", family.name)));
             }
+            claim.iter_mut().for_each(Claim::look);
             match self.next_range_step(family, &mut progress, &options) {
                 Step::Run(plan, reservation) => {
+                    claim = None;
                     let done = self.compact(family, &plan);
                     drop(reservation);
                     self.schedule();
                     done?;
                 }
-                Step::Wait => self.background.wait_for_family(family.id),
+                Step::Wait => match &claim {
+                    Some(claim) => claim.wait(),
+                    // Looks once more: what was in the way may have ended before the claim.
+                    None => claim = Some(self.claim(family)),
+                },
                 Step::Done => return Ok(()),
             }
         }

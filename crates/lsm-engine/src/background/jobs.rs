@@ -53,7 +53,11 @@ impl Store {
             return Some(Job::Flush(Arc::clone(family)));
         }
         if state.compactions < background.threads {
-            for family in in_turn(&families, state.last_compacted).filter(|family| !family.is_dropped()) {
+            let turns = in_turn(&families, state.last_compacted);
+            for family in turns.filter(|family| !family.is_dropped()) {
+                if state.is_claimed(family.id) {
+                    continue;
+                }
                 if let Some(plan) = self.pick(&mut state, family, oldest_snapshot) {
                     let reservation = state.reserve(family.id, &plan);
                     state.last_compacted = family.id;
@@ -318,6 +322,33 @@ mod tests {
             (order(0), order(1), order(2), order(7)),
             (vec![1, 2, 0], vec![2, 0, 1], vec![0, 1, 2], vec![0, 1, 2])
         );
+        while executor.step() {}
+    }
+
+    #[test]
+    fn who_asked_for_a_compaction_waits_for_no_later_ones_and_only_until_one_has_ended() {
+        // Covers G5.
+        let (db, family, executor) = stepped();
+        let store = db.store();
+        for value in 0..2_u8 {
+            db.put("key", [value]).unwrap();
+            store.rotate_all().unwrap().unwrap();
+            assert!(store.flush_oldest(&family).unwrap());
+        }
+        let claim = store.claim(&family);
+        store.schedule();
+        assert_eq!(store.background.running_compactions(), 0, "the family is claimed");
+        drop(claim);
+        assert_eq!(store.background.running_compactions(), 1, "and was due");
+        let mut claim = store.claim(&family);
+        // As a job that runs beside does when it ends.
+        *store.background.state.lock().releases.entry(family.id).or_default() += 1;
+        claim.wait();
+        assert_eq!(store.background.running_compactions(), 1, "the other one is still at work");
+        claim.look();
+        claim.wait();
+        assert_eq!(store.background.running_compactions(), 0, "waited for that one, and helped");
+        drop(claim);
         while executor.step() {}
     }
 }
