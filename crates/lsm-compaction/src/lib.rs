@@ -144,6 +144,7 @@ mod score;
 
 mod level0;
 mod pick;
+mod places;
 mod plan;
 mod range;
 

@@ -7,6 +7,7 @@
 //! O3. Every file that was created is either in the result, synced, or discarded.
 
 use crate::cut::Cutter;
+use crate::places::Places;
 use crate::retain::Output;
 use crate::sink::{NewTable, TableSink, TableWriter};
 use crate::tombstones::Kept;
@@ -26,6 +27,7 @@ pub(crate) struct Outputs<'a> {
     sink: &'a dyn TableSink,
     cutter: Cutter<'a>,
     kept: Kept,
+    places: Places,
     /// Where the tombstones of the open table begin, or else those of the next.
     from: Option<Vec<u8>>,
     open: Option<OpenTable>,
@@ -50,6 +52,7 @@ impl<'a> Outputs<'a> {
             context,
             sink,
             cutter: Cutter::new(context.cut),
+            places: Places::new(&kept, context.cut),
             kept,
             from: context.from.map(<[u8]>::to_vec),
             open: None,
@@ -61,9 +64,31 @@ impl<'a> Outputs<'a> {
 
     /// Closes the last table and hands all of them over (O3).
     pub(crate) fn finish(mut self) -> Result<Vec<BuiltTable>> {
+        self.pass_places(None)?;
         self.close(self.context.to)?;
         self.created.clear();
         Ok(std::mem::take(&mut self.built))
+    }
+
+    /// Lets tables end at all places before `user_key`, the next key with entries.
+    fn pass_places(&mut self, user_key: Option<&[u8]>) -> Result<()> {
+        while let Some(place) = self.places.next_before(user_key).map(<[u8]>::to_vec) {
+            self.reach(&place)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the table at hand before `user_key` if that is where it should end.
+    fn reach(&mut self, user_key: &[u8]) -> Result<()> {
+        let entries = self.open.as_ref().map(|table| table.builder.estimated_bytes());
+        let bytes = [entries, self.places.bytes()].into_iter().flatten().reduce(u64::saturating_add);
+        if self.cutter.cut_before(user_key, bytes) {
+            self.close(Some(user_key))?;
+            self.from = Some(user_key.to_vec());
+            self.places.restart(&self.kept, user_key);
+        }
+        self.places.pass(user_key);
+        Ok(())
     }
 
     /// Ends the open table before `to`. If none is open, tombstones up to there get a table of their own.
@@ -128,11 +153,8 @@ impl<'a> Outputs<'a> {
 
 impl Output for Outputs<'_> {
     fn begin_key(&mut self, user_key: &[u8]) -> Result<()> {
-        let bytes = self.open.as_ref().map(|table| table.builder.estimated_bytes());
-        if self.cutter.cut_before(user_key, bytes) {
-            self.close(Some(user_key))?;
-            self.from = Some(user_key.to_vec());
-        }
+        self.pass_places(Some(user_key))?;
+        self.reach(user_key)?;
         self.ensure_open()
     }
 

@@ -58,6 +58,11 @@ impl Kept {
         Kept { tombstones }
     }
 
+    /// All of them, by start.
+    pub(crate) fn tombstones(&self) -> &[RangeTombstone] {
+        &self.tombstones
+    }
+
     /// The parts in `[from, to)` (D3).
     pub(crate) fn parts(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Vec<RangeTombstone> {
         let count = to.map_or(self.tombstones.len(), |to| {

@@ -5,8 +5,11 @@ mod store;
 use lsm_compaction::{
     Cut, Executor, JobContext, Plan, StepExecutor, Task, TokioExecutor, WriteContext, Written, pick, run, write_tables,
 };
+use lsm_core::filename::FileNumber;
+use lsm_core::key::InternalKey;
 use lsm_core::range_tombstone::{RangeTombstone, RangeTombstones};
 use lsm_core::{Error, Kind, SeqNo};
+use lsm_manifest::TableMeta;
 use quickcheck::{Gen, QuickCheck};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -204,11 +207,20 @@ fn write(
     target: u64,
     bounds: (Option<u8>, Option<u8>),
 ) -> (Store, Written) {
+    let cut = Cut::Leveled { table_bytes_target: target, job_bytes_max: u64::MAX, grandparents: &[] };
+    write_cut(values, tombstones, cut, bounds)
+}
+
+fn write_cut(
+    values: &[(u8, u64)],
+    tombstones: Vec<RangeTombstone>,
+    cut: Cut<'_>,
+    bounds: (Option<u8>, Option<u8>),
+) -> (Store, Written) {
     let store = Store::new();
     let (from, to) = (bounds.0.map(user_key), bounds.1.map(user_key));
     let context = store.context(1);
     let below = lsm_compaction::Below::unknown();
-    let cut = Cut::Leveled { table_bytes_target: target, job_bytes_max: u64::MAX, grandparents: &[] };
     let write = WriteContext {
         snapshots: &[],
         below: &below,
@@ -229,7 +241,7 @@ fn write(
 #[test]
 fn a_tombstone_is_cut_where_tables_are_and_ends_exclusively() {
     let values: Vec<(u8, u64)> = (0..10).map(|key| (key * 4, 10)).collect();
-    let (store, written) = write(&values, vec![tombstone(2, 50, 5)], 1, (None, None));
+    let (store, written) = write(&values, vec![tombstone(0, 50, 5)], 1, (None, None));
     assert_eq!(written.tables.len(), 10);
     for pair in written.tables.windows(2) {
         let (left, right) = (&pair[0].meta, &pair[1].meta);
@@ -239,7 +251,7 @@ fn a_tombstone_is_cut_where_tables_are_and_ends_exclusively() {
     let (first, last) = (&written.tables[0].meta, &written.tables[9].meta);
     assert_eq!((first.smallest.user_key(), last.largest.user_key()), (&user_key(0)[..], &user_key(50)[..]));
     for key in 0..KEYS {
-        let expected = (2..50).contains(&key).then_some(SeqNo::new(5));
+        let expected = (0..50).contains(&key).then_some(SeqNo::new(5));
         assert_eq!(store.newest(&written.tables, key, SeqNo::MAX), expected, "key {key}");
     }
     assert_eq!((first.epoch, first.oldest_ancestor_time), (7, 99));
@@ -255,4 +267,48 @@ fn tombstones_alone_make_a_table_and_stay_inside_the_range() {
     assert_eq!(meta.stats.get().unwrap().entries, 0);
     let (_, nothing) = write(&[(5, 1)], Vec::new(), 1000, (Some(10), Some(55)));
     assert!(nothing.tables.is_empty());
+}
+
+/// A level of tables of 100 bytes with ten keys each.
+fn grandparents() -> Vec<Arc<TableMeta>> {
+    let table = |number: u8| {
+        let bound = |key| InternalKey::new(&user_key(key), SeqNo::new(1), Kind::Value);
+        let (number, first) = (FileNumber(u64::from(number) + 1), 10 * number);
+        Arc::new(TableMeta::new(number, 100, bound(first), bound(first + 9), (SeqNo::new(1), SeqNo::new(1))))
+    };
+    (0..6).map(table).collect()
+}
+
+/// The keys with which the tables begin that `tombstones` and `values` become, over [`grandparents`].
+fn cuts(values: &[(u8, u64)], tombstones: &[(u8, u8)], target: u64, job_bytes_max: u64) -> Vec<Vec<u8>> {
+    let level = grandparents();
+    let cut = Cut::Leveled { table_bytes_target: target, job_bytes_max, grandparents: &level };
+    let all = tombstones.iter().map(|&(start, end)| tombstone(start, end, 5)).collect();
+    let (store, written) = write_cut(values, all, cut, (None, None));
+    for pair in written.tables.windows(2) {
+        assert!(pair[0].meta.largest < pair[1].meta.smallest, "O1");
+        assert!(pair[0].meta.ends_before(pair[1].meta.smallest.user_key()), "O2");
+    }
+    for key in 0..KEYS {
+        let covered = tombstones.iter().any(|&(start, end)| (start..end).contains(&key));
+        assert_eq!(store.newest(&written.tables, key, SeqNo::MAX), covered.then_some(SeqNo::new(5)), "key {key}");
+    }
+    assert_eq!(store.entries(&written.tables).len(), values.len());
+    written.tables.iter().map(|table| table.meta.smallest.user_key().to_vec()).collect()
+}
+
+#[test]
+fn tombstones_alone_are_cut_as_entries_are() {
+    let keys = |keys: &[u8]| -> Vec<Vec<u8>> { keys.iter().map(|&key| user_key(key)).collect() };
+    // One over all of the next level: tables that overlap two of its tables each.
+    assert_eq!(cuts(&[], &[(5, 58)], 1000, 250), keys(&[5, 20, 40]));
+    assert_eq!(cuts(&[], &[(5, 58)], 1000, u64::MAX), keys(&[5]));
+    // Entries between do not change that, nor has one of their keys two tables.
+    assert_eq!(cuts(&[(20, 9), (33, 9)], &[(5, 58)], 1000, 400), keys(&[5, 30]));
+    // Many small ones have the size of a table, too.
+    let many: Vec<(u8, u8)> = (0..25).map(|key| (2 * key, 2 * key + 1)).collect();
+    let sized = cuts(&[], &many, 60, u64::MAX);
+    assert!((3..=8).contains(&sized.len()), "{sized:?}");
+    // Entries in front of tombstones, and behind.
+    assert_eq!(cuts(&[(1, 9), (50, 9)], &[(15, 35)], 1000, 250), keys(&[1, 20, 50]));
 }
