@@ -216,11 +216,28 @@ impl Store {
     }
 
     fn note_shortage(&self, shortage: Option<Shortage>) {
+        self.change_shortage(|_| shortage);
+    }
+
+    /// A compaction that is still reserved and would have written `needed_bytes` at most did find room: a shortage is over if
+    /// that says anything about the one that did not.
+    fn note_room(&self, needed_bytes: u64) {
+        if self.background.state.lock().shortage.is_none() {
+            return;
+        }
+        let (free_bytes, now) = (self.free_bytes(), self.options.clock.monotonic());
+        self.change_shortage(|state| {
+            let others = state.compacting_bytes.saturating_sub(needed_bytes);
+            state.shortage.take().filter(|shortage| !shortage.is_over(needed_bytes, free_bytes, others, now))
+        });
+    }
+
+    fn change_shortage(&self, change: impl FnOnce(&mut State) -> Option<Shortage>) {
         let changed = {
             let mut state = self.background.state.lock();
-            let changed = state.shortage.is_some() != shortage.is_some();
-            state.shortage = shortage;
-            changed
+            let before = state.shortage.is_some();
+            state.shortage = change(&mut state);
+            before != state.shortage.is_some()
         };
         if changed {
             self.refresh_pressure();

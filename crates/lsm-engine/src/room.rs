@@ -4,7 +4,7 @@
 //! left, fail, and give it back, again and again, while writes that would fit are refused. So once one has
 //! failed for want of room, the next has to fit: all that running compactions and itself may write must be free,
 //! as RocksDB's `SstFileManager` has it. If it does not, tables of level 0 are merged with each other as far as that
-//! fits, so that writers do not have to stop for their number.
+//! fits, so that writers do not have to stop for their number. That goes on until one as large has found room, or would.
 
 use std::time::Duration;
 
@@ -41,6 +41,12 @@ impl Shortage {
         // Else nothing as large as the one that failed, which had seemed to fit, too.
         if changed { Some(room) } else { Some(room.min(self.needed_bytes.checked_sub(1)?)) }
     }
+
+    /// Whether one as large as the one that failed fits by now: `finished_bytes` are what another one wrote at most that did.
+    pub(crate) fn is_over(&self, finished_bytes: u64, free_bytes: u64, running_bytes: u64, now: Duration) -> bool {
+        finished_bytes >= self.needed_bytes
+            || self.room(free_bytes, running_bytes, now).is_some_and(|room| room >= self.needed_bytes)
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +63,11 @@ mod tests {
         assert_eq!(shortage.room(100, 0, later), Some(100));
         assert_eq!(shortage.room(100, 30, later), Some(70));
         assert_eq!(shortage.room(100, 130, later), Some(0));
+        // A small one that fits, or a move, says nothing about a large one, unless that fits as well by now.
+        assert!(!shortage.is_over(0, 100, 0, soon) && !shortage.is_over(79, 100, 0, soon));
+        assert!(shortage.is_over(80, 0, 0, soon));
+        assert!(shortage.is_over(0, 101, 0, soon) && shortage.is_over(0, 100, 0, later));
+        assert!(!shortage.is_over(0, 101, 30, soon) && !shortage.is_over(0, 79, 0, later));
         let of_a_move = Shortage { needed_bytes: 0, ..shortage };
         assert_eq!(of_a_move.room(100, 0, soon), None, "there was no room for a line in the manifest");
     }

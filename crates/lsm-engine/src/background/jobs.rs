@@ -92,7 +92,7 @@ impl Store {
     }
 
     /// What the file system has left; all, if it does not say.
-    fn free_bytes(&self) -> u64 {
+    pub(super) fn free_bytes(&self) -> u64 {
         self.options.fs.free_space(&self.directory).unwrap_or(u64::MAX)
     }
 
@@ -144,7 +144,7 @@ impl Store {
         };
         let work = || {
             self.compact(family, plan)?;
-            self.note_shortage(None);
+            self.note_room(needed_bytes(plan));
             Ok(())
         };
         self.persist(work, note_full);
