@@ -73,6 +73,9 @@ impl Store {
             let time = self.options.clock.monotonic().saturating_sub(begun);
             let level0 = plan.tables().filter(|(level, _)| *level == 0);
             self.pacer.drained(level0.map(|(_, table)| table.bytes).sum(), time);
+        } else if plan.start_level == 0 {
+            // It cost what was paid, or nearly: what is left of level 0 has another price, that of the base level.
+            family.toll.use_up();
         }
         self.counters.note_compaction(read_bytes, written_bytes);
         if let Some(listener) = &self.options.event_listener {

@@ -11,7 +11,8 @@
 //!
 //! # Invariants
 //! L1. What a read pays depends on its moves alone, never on a clock: the same calls ask for the same compactions.
-//! L2. Of all readers that find the price paid, one asks; and nobody asks again until level 0 was taken down.
+//! L2. Of all readers that find the price paid, one asks; and nobody asks again until level 0 was taken down,
+//!     or was merged because they had asked: what they have paid is used up then.
 //! L3. A walk whose tables of level 0 were taken down since pays no more: nothing would become of what it pays.
 
 use crate::sync::{AtomicU8, AtomicU64, Ordering, Tally};
@@ -39,7 +40,7 @@ pub(crate) struct Toll {
     /// Bytes that a compaction of level 0 would read; `u64::MAX` if there is nothing to take down.
     price: AtomicU64,
     state: AtomicU8,
-    /// How often level 0 was taken down.
+    /// How often level 0 was taken down, or merged for readers.
     rounds: AtomicU64,
 }
 
@@ -58,11 +59,18 @@ impl Toll {
         self.price.store(bytes.map_or(u64::MAX, |bytes| bytes.max(1)), Ordering::Relaxed);
     }
 
-    /// Begins again, for level 0 was taken down and readers find the new version.
+    /// Begins again, for level 0 was taken down or merged, and readers find the new version.
     pub(crate) fn clear(&self) {
         self.paid.clear();
         self.rounds.fetch_add(1, Ordering::Release);
         self.state.store(OPEN, Ordering::Relaxed);
+    }
+
+    /// Begins again if the price was paid, for tables of level 0 were merged with each other.
+    pub(crate) fn use_up(&self) {
+        if self.state.load(Ordering::Relaxed) != OPEN {
+            self.clear();
+        }
     }
 
     /// Pays; what all threads have paid is looked at whenever this one has paid another sixteenth of the price.
@@ -184,8 +192,12 @@ mod tests {
         assert!(!toll.asks(), "L3: these tables are gone");
         toll.pay(99 * SEEK);
         assert!(!toll.asks(), "who pays begins from nothing");
+        toll.use_up();
+        assert!(toll.paid.sum() > 0, "and keeps what it has paid until that is the price");
         toll.pay(100 * SEEK);
         assert!(toll.asks());
+        toll.use_up();
+        assert!(!toll.is_asked() && !toll.asks());
     }
 
     #[test]

@@ -86,6 +86,31 @@ fn a_store_that_is_opened_again_knows_the_price() {
     assert_eq!(db.get("key").unwrap().unwrap(), "value");
 }
 
+/// Small tables over a large base level are merged with each other. Readers who have paid for that once had the base
+/// level rewritten as well.
+#[test]
+fn who_paid_for_a_merge_within_level_0_gets_no_more() {
+    let executor = Arc::<StepExecutor>::default();
+    let options = Options::new().fs(Arc::new(MemFs::new())).executor(Arc::clone(&executor) as _);
+    let db = options.level0_file_num_compaction_trigger(5).open("/store").unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut value = || Vec::from_iter(std::iter::repeat_with(|| random.u8(..)).take(200));
+    (0..3_000_u32).for_each(|key| db.put(key.to_be_bytes(), value()).unwrap());
+    db.compact_range(..).unwrap();
+    for _ in 0..4 {
+        [0_u32, 500, 2_999].iter().for_each(|key| db.put(key.to_be_bytes(), value()).unwrap());
+        db.flush().unwrap();
+    }
+    db.wait_for_compactions().unwrap();
+    assert_eq!(tables(&db), [4, 0, 0, 0, 0, 0, 1]);
+    while tables(&db)[0] == 4 {
+        db.cursor().seek(500_u32.to_be_bytes()).unwrap();
+        while executor.step() {}
+    }
+    db.wait_for_compactions().unwrap();
+    assert_eq!(tables(&db), [1, 0, 0, 0, 0, 0, 1]);
+}
+
 /// A task that waited for ever once kept its store, and all the store's memory.
 #[test]
 fn a_wish_that_nobody_hears_keeps_no_store() {
