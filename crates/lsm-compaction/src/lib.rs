@@ -173,6 +173,7 @@ pub use executor::{Executor, StepExecutor, Task, TokioExecutor};
 pub use in_flight::{InFlight, ReservationId};
 pub use job::{JobContext, JobOutput, Throttle, run};
 pub use options::LeveledOptions;
+pub use output::table_stats;
 pub use pick::{pick, pick_level0, pick_within_level0};
 pub use plan::{KeySpan, Plan, Reason};
 pub use range::{BottomRewrite, RangeCompaction, RangeStep, pick_range};

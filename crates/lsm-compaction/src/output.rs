@@ -15,7 +15,7 @@ use crate::write::{BuiltTable, WriteContext};
 use lsm_core::filename::FileNumber;
 use lsm_core::{Error, Result};
 use lsm_manifest::{TableMeta, TableStats};
-use lsm_sstable::{TableBuilder, TableSummary};
+use lsm_sstable::{Properties, TableBuilder, TableSummary};
 use std::sync::Arc;
 
 /// Entries between two reports of the bytes written to the throttle.
@@ -138,16 +138,21 @@ impl<'a> Outputs<'a> {
             identity: properties.identity().unwrap_or(0),
             ..TableMeta::new(number, summary.bytes, smallest, largest, seqs)
         };
-        let stats = TableStats {
-            // The properties count range tombstones among entries and deletions, as RocksDB does.
-            entries: properties.entries.saturating_sub(properties.range_deletions),
-            deletions: properties.deletions.saturating_sub(properties.range_deletions),
-            range_deletions: properties.range_deletions,
-            raw_key_bytes: properties.raw_key_bytes,
-            raw_value_bytes: properties.raw_value_bytes,
-        };
-        meta.stats.set(stats).expect("the meta is new");
+        meta.stats.set(table_stats(properties)).expect("the meta is new");
         Ok(meta)
+    }
+}
+
+/// What a table's properties say about its weight: the same when it was built and when it is opened again, or another
+/// compaction would be picked after reopening.
+pub fn table_stats(properties: &Properties) -> TableStats {
+    TableStats {
+        // The properties count range tombstones among entries and deletions, as RocksDB does.
+        entries: properties.entries.saturating_sub(properties.range_deletions),
+        deletions: properties.deletions.saturating_sub(properties.range_deletions),
+        range_deletions: properties.range_deletions,
+        raw_key_bytes: properties.raw_key_bytes,
+        raw_value_bytes: properties.raw_value_bytes,
     }
 }
 

@@ -3,7 +3,8 @@
 mod store;
 
 use lsm_compaction::{
-    Cut, Executor, JobContext, Plan, StepExecutor, Task, TokioExecutor, WriteContext, Written, pick, run, write_tables,
+    Cut, Executor, JobContext, Plan, StepExecutor, TableSource, Task, TokioExecutor, WriteContext, Written, pick, run,
+    table_stats, write_tables,
 };
 use lsm_core::filename::FileNumber;
 use lsm_core::key::InternalKey;
@@ -311,4 +312,14 @@ fn tombstones_alone_are_cut_as_entries_are() {
     assert!((3..=8).contains(&sized.len()), "{sized:?}");
     // Entries in front of tombstones, and behind.
     assert_eq!(cuts(&[(1, 9), (50, 9)], &[(15, 35)], 1000, 250), keys(&[1, 20, 50]));
+}
+
+#[test]
+fn statistics_are_the_same_when_a_table_is_opened_again() {
+    let (store, written) = write(&[(5, 1), (6, 9)], vec![tombstone(2, 50, 5)], 1000, (None, None));
+    let built = &written.tables[0].meta;
+    let opened = TableSource::open(&*store.memory, built).unwrap();
+    let stats = *built.stats.get().unwrap();
+    assert_eq!((stats.entries, stats.deletions, stats.range_deletions), (1, 0, 1));
+    assert_eq!(table_stats(opened.properties()), stats);
 }

@@ -20,7 +20,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use lsm_core::filename::{FileKind, FileNumber};
 use lsm_core::{Error, ReadAt, Result};
 use lsm_fs::Fs;
-use lsm_manifest::{TableMeta, TableStats, Version};
+use lsm_manifest::{TableMeta, Version};
 use lsm_sstable::{BlockCache, FreshBlocks, Table, TableOptions};
 use std::collections::HashMap;
 use std::io;
@@ -198,14 +198,7 @@ impl TableHandle {
             let detail = "this is not the table that the manifest names, though it is a whole one";
             return Err(Error::corruption(detail).in_file(&self.path()));
         }
-        let stats = TableStats {
-            entries: properties.entries,
-            deletions: properties.deletions,
-            range_deletions: properties.range_deletions,
-            raw_key_bytes: properties.raw_key_bytes,
-            raw_value_bytes: properties.raw_value_bytes,
-        };
-        self.meta.stats.get_or_init(|| stats);
+        self.meta.stats.get_or_init(|| lsm_compaction::table_stats(properties));
         self.used.store(true, Ordering::Relaxed);
         self.shared.grow(table.memory_bytes());
         self.table.store(Some(Arc::clone(&table)));
