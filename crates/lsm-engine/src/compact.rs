@@ -11,13 +11,18 @@ use lsm_compaction::{
     BottomRewrite, InFlight, JobContext, LeveledOptions, Plan, RangeCompaction, RangeStep, TableSink, pick_level0,
     pick_range,
 };
+use lsm_manifest::LEVELS;
 use std::ops::Bound;
 use std::sync::Arc;
 
 impl Store {
     /// The shape of the levels, from the store's options.
     pub(crate) fn leveled_options(&self) -> LeveledOptions {
+        let mut table_classes = [0; LEVELS];
+        // A table is not moved to the last level as it is if those there are compressed in another way.
+        table_classes[LEVELS - 1] = self.options.last_level_differs().into();
         LeveledOptions {
+            table_classes,
             level0_trigger: self.options.level0_file_num_compaction_trigger,
             level_base_bytes: self.options.level_base_bytes(),
             table_bytes_target: self.options.table_bytes_target(),

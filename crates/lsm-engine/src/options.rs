@@ -324,6 +324,11 @@ impl Options {
         self.block_cache_size.unwrap_or_else(|| rest.max(self.memory_budget / 8))
     }
 
+    /// Whether tables on the last level are compressed in another way than those above.
+    pub(crate) fn last_level_differs(&self) -> bool {
+        self.bottommost_compression.is_some_and(|last| last != self.compression)
+    }
+
     pub(crate) fn level_base_bytes(&self) -> u64 {
         self.max_bytes_for_level_base.unwrap_or(4 * self.write_buffer_bytes() as u64)
     }

@@ -129,3 +129,25 @@ fn deleted_ranges_stay_deleted_and_older_snapshots_keep_them() {
     let error = db.delete_range("b".."a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
+
+/// Once, tables that met nothing on their way were moved to the last level as they were.
+#[test]
+fn tables_on_the_last_level_are_compressed_as_it_says() {
+    let bytes_on_last_level = |bottommost: Option<Compression>| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().compression(Compression::None).level0_file_num_compaction_trigger(1);
+        let options = bottommost.into_iter().fold(options, Options::bottommost_compression);
+        let db = options.open(dir.path()).unwrap();
+        (0..1000).for_each(|number| db.put(key(number), [7; 100]).unwrap());
+        db.flush().unwrap();
+        db.wait_for_compactions().unwrap();
+        let levels = &db.stats().families[0].levels;
+        assert_eq!(levels.iter().map(|level| level.tables).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 1]);
+        levels[6].bytes
+    };
+    let plain = bytes_on_last_level(None);
+    assert!(plain > 100_000, "{plain} bytes");
+    assert_eq!(bytes_on_last_level(Some(Compression::None)), plain);
+    let packed = bytes_on_last_level(Some(Compression::Zstd { level: 3 }));
+    assert!(packed < plain / 4, "{packed} bytes, {plain} without compression");
+}
