@@ -2,7 +2,8 @@
 //!
 //! Every change that may make work due (a rotation, a finished job) calls [`Store::schedule`], which hands
 //! jobs to the executor while there are free slots. Flushes have slots of their own, since writers wait
-//! for them. The executor is Tokio's blocking threads, or steps by hand in tests.
+//! for them, but no threads: those who help with the parts of a compaction queue where flushes do. The executor is Tokio's
+//! blocking threads, or steps by hand in tests.
 //!
 //! # Invariants
 //! G1. At most one flush per column family runs, so memtables become tables in order.

@@ -1,7 +1,9 @@
 //! The manifest is lost: a new one is made of all tables and logs that are there.
 //!
 //! Nothing tells the levels of tables any more, nor which of two tables is the newer one for a key that is in
-//! both; sequence numbers do tell it of two entries. So all entries are merged, and go to one sorted level.
+//! both; sequence numbers tell it of two entries, so all are merged, and go to one sorted level. They do not where a
+//! compaction has made the newer one's zero (R6 of `lsm-compaction/src/retain.rs`) and one of its inputs, with the older
+//! entry, was not removed yet: the older one comes back then.
 
 use super::Patient;
 use super::rescue::Rescued;
