@@ -26,11 +26,6 @@ impl Below {
         Below { levels: Some(levels.into_iter().filter(|level| !level.is_empty()).collect()) }
     }
 
-    /// Whether it is certain that nothing lies below.
-    pub fn is_empty(&self) -> bool {
-        self.levels.as_ref().is_some_and(Vec::is_empty)
-    }
-
     /// Answers for keys in ascending order.
     pub(crate) fn cursor(&self) -> BelowCursor<'_> {
         let levels = self.levels.as_deref();

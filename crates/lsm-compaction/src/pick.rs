@@ -13,7 +13,7 @@
 use crate::in_flight::InFlight;
 use crate::options::LeveledOptions;
 use crate::plan::{KeySpan, Plan, Reason};
-use crate::score::{LAST, LevelTargets, Weights, scores};
+use crate::score::{LAST, LevelTargets, Weights, scores_by};
 use lsm_core::SeqNo;
 use lsm_manifest::{LEVELS, TableMeta, Version};
 use std::ops::Range;
@@ -67,7 +67,7 @@ impl<'a> Picker<'a> {
     }
 
     fn by_score(&self) -> Option<Plan> {
-        let scores = scores(self.version, self.in_flight, self.options);
+        let scores = scores_by(self.version, self.in_flight, self.options, &self.targets, &self.weights);
         let mut levels: Vec<usize> = (0..LEVELS).filter(|&level| scores[level] >= 1.0).collect();
         levels.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let mut level0_waits = false;

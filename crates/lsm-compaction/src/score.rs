@@ -82,15 +82,24 @@ impl LevelTargets {
 
 /// The score of each level but the last, which has nowhere to go and scores zero.
 pub fn scores(version: &Version, in_flight: &InFlight, options: &LeveledOptions) -> Vec<f64> {
-    let targets = LevelTargets::of(version, options);
-    let weights = Weights::of(version);
+    scores_by(version, in_flight, options, &LevelTargets::of(version, options), &Weights::of(version))
+}
+
+/// As [`scores`], for whoever has worked out targets and weights.
+pub(crate) fn scores_by(
+    version: &Version,
+    in_flight: &InFlight,
+    options: &LeveledOptions,
+    targets: &LevelTargets,
+    weights: &Weights,
+) -> Vec<f64> {
     let idle = |level: usize| version.level(level).iter().filter(|table| !in_flight.holds(table));
     let idle0: u64 = idle(0).map(|table| weights.bytes(table)).sum();
-    let mut scores = vec![score0(version, idle(0).count(), idle0, &targets, &weights, options)];
+    let mut scores = vec![score0(version, idle(0).count(), idle0, targets, weights, options)];
     let mut coming_down = version.level_bytes(0);
     for level in 1..LAST {
         let bytes: u64 = idle(level).map(|table| weights.bytes(table)).sum();
-        scores.push(score(level, bytes, coming_down, &targets));
+        scores.push(score(level, bytes, coming_down, targets));
         coming_down += version.level_bytes(level).saturating_sub(targets.bytes[level]);
     }
     scores.push(0.0);
