@@ -38,12 +38,13 @@ impl Store {
 
     fn next_job(&self) -> Option<Job> {
         let background = &self.background;
-        if background.closing.load(Ordering::Acquire) || self.health.check_writable().is_err() {
+        if self.health.check_writable().is_err() {
             return None;
         }
         let oldest_snapshot = self.snapshots.seqs().first().copied();
         let mut state = background.state.lock();
-        if state.blocked.is_some() {
+        // Under the lock, under which whoever closes looks whether anything runs: no job begins behind that.
+        if background.closing.load(Ordering::Acquire) || state.blocked.is_some() {
             return None;
         }
         let families = self.families.load();
