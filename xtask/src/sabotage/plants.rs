@@ -108,9 +108,37 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "system-says-no-to-a-sync-of-a-file",
         file: "crates/lsm-fs/src/os.rs",
-        find: "self.latch.run(|| self.file.sync_data())",
-        plant: "self.latch.run(|| self.file.sync_data().or(Ok(())))",
+        find: "self.writeback.outcome().and_then(|()| self.file.sync_data()))",
+        plant: "self.writeback.outcome().and_then(|()| self.file.sync_data().or(Ok(()))))",
         caught_by: Lane("syscalls"),
+    },
+    Plant {
+        name: "early-writeback-keeps-its-error",
+        file: "crates/lsm-fs/src/writeback.rs",
+        find: "        self.failure = self.failure.take().or(failure);",
+        plant: "        let _ = failure;",
+        caught_by: Test("-p lsm-fs --lib what_goes_wrong_at_once"),
+    },
+    Plant {
+        name: "half-a-commit-counts-as-delivered",
+        file: "crates/lsm-fs/src/positioned.rs",
+        find: "self.deliver().or_else(|_| Ok(self.delivery.lock().whole()))",
+        plant: "self.deliver().or_else(|_| Ok(self.delivery.lock().delivered))",
+        caught_by: Test("-p lsm-fs --lib a_segment_is_cut_where_the_disk_was_full"),
+    },
+    Plant {
+        name: "one-large-entry-becomes-many-small-ones",
+        file: "crates/lsm-memtable/src/reservation.rs",
+        find: "entries.checked_sub(1).expect(\"R1: no more entries come than were reserved\")",
+        plant: "entries.saturating_sub(1)",
+        caught_by: Test("-p lsm-memtable --test reserve"),
+    },
+    Plant {
+        name: "a-busy-family-goes-first",
+        file: "crates/lsm-engine/src/background/jobs.rs",
+        find: "waiting.min_by_key(|(last_seq, _)| *last_seq)",
+        plant: "waiting.max_by_key(|(last_seq, _)| *last_seq)",
+        caught_by: Test("-p lsm-engine --lib of_two_families"),
     },
     Plant {
         name: "failed-sync-of-the-disk-tried-again",
@@ -193,8 +221,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "flush-misses-inserts-in-flight",
         file: "crates/lsm-engine/src/flush.rs",
-        find: "            if !self.publisher.wait_for(frozen.last_seq) {",
-        plant: "            if false {",
+        find: "        if !self.publisher.wait_for(frozen.last_seq) {",
+        plant: "        if false {",
         caught_by: Lane("isolation"),
     },
     Plant {
@@ -383,8 +411,8 @@ pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "index-keys-unbounded",
         file: "crates/lsm-sstable/src/index.rs",
-        find: "            budget.spend(shared)?;\n",
-        plant: "            let _ = (&mut *budget, shared);\n",
+        find: "            budget.spend(key.len())?;\n",
+        plant: "            let _ = &mut *budget;\n",
         caught_by: Test("-p lsm-sstable --lib separators_that_grow_far_beyond_the_file"),
     },
     Plant {
