@@ -667,22 +667,28 @@ fn a_log_that_finds_no_space_at_its_sync_does_not_say_that_the_write_was_not_mad
     assert_eq!(db.put("key", "2").unwrap_err().kind(), ErrorKind::ReadOnly);
 }
 
+/// A store with a row, whose `LOCK` somebody removed while it is open.
+fn without_lock(fs: &MemFs, options: &Options) -> Db {
+    let db = options.clone().open(STORE).unwrap();
+    db.put("first", "1").unwrap();
+    fs.remove(&Path::new(STORE).join("LOCK")).unwrap();
+    db
+}
+
 /// Nothing looked at `LOCK` after the opening: with the file removed, a second handle opened the directory too, and
 /// both wrote manifests.
 #[test]
 fn a_store_whose_lock_was_removed_writes_no_more_edits() {
     let fs = MemFs::new();
-    let options = || Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
-    let db = options().open(STORE).unwrap();
-    db.put("first", "1").unwrap();
-    fs.remove(&Path::new(STORE).join("LOCK")).unwrap();
+    let options = Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
+    let db = without_lock(&fs, &options);
     let error = db.flush().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
     assert!(error.to_string().contains("LOCK"), "{error}");
     assert_eq!(db.get("first").unwrap().unwrap(), "1");
     assert_eq!(db.put("more", "2").unwrap_err().kind(), ErrorKind::ReadOnly);
     drop(db);
-    let db = options().open(STORE).unwrap();
+    let db = options.open(STORE).unwrap();
     assert_eq!(db.get("first").unwrap().unwrap(), "1");
 }
 
@@ -690,17 +696,15 @@ fn a_store_whose_lock_was_removed_writes_no_more_edits() {
 #[test]
 fn a_store_whose_lock_was_removed_writes_none_when_it_is_closed() {
     let fs = MemFs::new();
-    let options = || Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
-    let db = options().open(STORE).unwrap();
-    db.put("first", "1").unwrap();
-    fs.remove(&Path::new(STORE).join("LOCK")).unwrap();
+    let options = Options::new().executor(Arc::new(StepExecutor::new())).fs(Arc::new(fs.clone()));
+    let db = without_lock(&fs, &options);
     let manifest = lsm_manifest::in_force(&fs, Path::new(STORE)).unwrap();
     let bytes = || fs.metadata(&FileKind::Manifest(manifest).path(Path::new(STORE))).unwrap().bytes;
     let before = bytes();
     let error = db.close().unwrap_err();
     assert!(error.to_string().contains("LOCK"), "{error}");
     assert_eq!(bytes(), before);
-    assert_eq!(options().open(STORE).unwrap().get("first").unwrap().unwrap(), "1");
+    assert_eq!(options.open(STORE).unwrap().get("first").unwrap().unwrap(), "1");
 }
 
 /// A compaction that did not fit on the disk was begun again at once, filled the disk, failed, and gave the room back, for

@@ -228,6 +228,18 @@ mod tests {
         (db, family, executor)
     }
 
+    /// Puts a row into the default family and freezes the memtable that it is in.
+    fn freeze(db: &Db, value: u8) {
+        db.put("key", [value]).unwrap();
+        db.store().rotate_all().unwrap().unwrap();
+    }
+
+    /// The same, in a table of level 0.
+    fn add_table(db: &Db, family: &Arc<Family>, value: u8) {
+        freeze(db, value);
+        assert!(db.store().flush_oldest(family).unwrap());
+    }
+
     fn is_due(db: &Db, family: &Family) -> bool {
         db.store().pick(&mut State::default(), family, None).is_some()
     }
@@ -236,8 +248,7 @@ mod tests {
     fn level_0_goes_down_later_while_memtables_wait() {
         let (db, family, executor) = stepped();
         for tables in 1..6_u8 {
-            db.put("key", [tables]).unwrap();
-            db.store().rotate_all().unwrap().unwrap();
+            freeze(&db, tables);
             let waiting = format!("a memtable beside {} tables", tables - 1);
             assert_eq!(is_due(&db, &family), tables > 2 * BUSY_TRIGGERS as u8, "{waiting}");
             assert!(db.store().flush_oldest(&family).unwrap());
@@ -249,11 +260,7 @@ mod tests {
     #[test]
     fn level_0_goes_down_later_while_the_memtable_is_more_than_half_full_unless_somebody_waits_for_it() {
         let (db, family, executor) = stepped();
-        for tables in 0..2_u8 {
-            db.put("key", [tables]).unwrap();
-            db.store().rotate_all().unwrap().unwrap();
-            assert!(db.store().flush_oldest(&family).unwrap());
-        }
+        (0..2).for_each(|value| add_table(&db, &family, value));
         assert!(is_due(&db, &family));
         db.put("filler", vec![0; 40 << 10]).unwrap();
         assert!(!is_due(&db, &family));
@@ -263,12 +270,6 @@ mod tests {
         db.wait_for_compactions().unwrap();
         assert!(level0() < 2);
         assert_eq!(db.store().background.state.lock().settling, 0);
-    }
-
-    /// Freezes the memtable of `family` alone.
-    fn freeze(db: &Db, family: &crate::ColumnFamily, value: u8) {
-        family.put("key", [value]).unwrap();
-        db.store().rotate_all().unwrap().unwrap();
     }
 
     #[test]
@@ -281,9 +282,10 @@ mod tests {
         let frozen =
             || families.each_ref().map(|family| db.store().family(family.id()).unwrap().view.load().frozen.len());
         let [busy, other] = &families;
-        freeze(&db, busy, 1);
-        freeze(&db, other, 2);
-        freeze(&db, busy, 3);
+        for (family, value) in [(busy, 1), (other, 2), (busy, 3)] {
+            family.put("key", [value]).unwrap();
+            db.store().rotate_all().unwrap().unwrap();
+        }
         db.store().schedule();
         let mut seen = vec![frozen()];
         while executor.step() {
@@ -297,10 +299,7 @@ mod tests {
     #[test]
     fn one_family_alone_is_flushed_without_a_pause() {
         let (db, family, executor) = stepped();
-        for value in 0..2_u8 {
-            db.put("key", [value]).unwrap();
-            db.store().rotate_all().unwrap().unwrap();
-        }
+        (0..2).for_each(|value| freeze(&db, value));
         assert_eq!(family.view.load().frozen.len(), 2);
         db.store().schedule();
         let frozen = || family.view.load().frozen.len();
@@ -331,11 +330,7 @@ mod tests {
         // Covers G5.
         let (db, family, executor) = stepped();
         let store = db.store();
-        for value in 0..2_u8 {
-            db.put("key", [value]).unwrap();
-            store.rotate_all().unwrap().unwrap();
-            assert!(store.flush_oldest(&family).unwrap());
-        }
+        (0..2).for_each(|value| add_table(&db, &family, value));
         let claim = store.claim(&family);
         store.schedule();
         assert_eq!(store.background.running_compactions(), 0, "the family is claimed");
