@@ -98,6 +98,16 @@ pub(crate) trait Engine: Send + Sync + Sized {
     fn close(self) -> Result<()>;
 }
 
+/// Returns once nothing has been at work for so long, by a look now and then: for engines that say what runs, not what is due.
+#[cfg(any(feature = "fjall", feature = "tidesdb"))]
+fn look_on(quiet_for: Duration, between: Duration, is_busy: impl Fn() -> bool) {
+    let mut quiet = Duration::ZERO;
+    while quiet < quiet_for {
+        std::thread::sleep(between);
+        quiet = if is_busy() { Duration::ZERO } else { quiet + between };
+    }
+}
+
 /// One thread's access to a store.
 pub(crate) trait Session {
     /// Commits one row.

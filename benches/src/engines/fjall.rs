@@ -9,11 +9,8 @@ use fjall::compaction::Leveled;
 use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{BLOCK_BYTES, Config, Durability, Engine, FILTER_BITS, Session};
+use super::{BLOCK_BYTES, Config, Durability, Engine, FILTER_BITS, Session, look_on};
 use crate::rows::{Key, Seen};
-
-/// Between two looks at what runs.
-const LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) struct Fjall {
     db: Database,
@@ -55,13 +52,8 @@ impl Engine for Fjall {
 
     fn settle(&self) -> Result<()> {
         self.rows.rotate_memtable_and_wait()?;
-        // It says what runs, not what is due: so nothing must have run for a while.
-        let mut quiet = Duration::ZERO;
-        while quiet < Self::LOOKS_ON {
-            std::thread::sleep(LOOK);
-            let busy = self.db.active_compactions() + self.db.outstanding_flushes() > 0;
-            quiet = if busy { Duration::ZERO } else { quiet + LOOK };
-        }
+        let is_busy = || self.db.active_compactions() + self.db.outstanding_flushes() > 0;
+        look_on(Self::LOOKS_ON, Duration::from_millis(10), is_busy);
         Ok(())
     }
 

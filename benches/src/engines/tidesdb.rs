@@ -9,16 +9,13 @@ use tidesdb::{
     Transaction,
 };
 
-use super::{BLOCK_BYTES, Config, Durability, Engine, Session};
+use super::{BLOCK_BYTES, Config, Durability, Engine, Session, look_on};
 use crate::rows::{Key, Seen};
 
 const FAMILY: &str = "rows";
 
 /// What ten bits a key come to.
 const FALSE_POSITIVES: f64 = 0.0082;
-
-/// Between two looks at what runs.
-const LOOK: Duration = Duration::from_millis(5);
 
 pub(crate) struct Tides(TidesDB);
 
@@ -66,12 +63,8 @@ impl Engine for Tides {
         self.0.flush_memtable()?;
         let rows = self.0.get_column_family(FAMILY)?;
         // What follows a flush is not yet under way when it ends.
-        let mut quiet = Duration::ZERO;
-        while quiet < Self::LOOKS_ON {
-            std::thread::sleep(LOOK);
-            let busy = self.0.is_flushing() || rows.is_compacting();
-            quiet = if busy { Duration::ZERO } else { quiet + LOOK };
-        }
+        let is_busy = || self.0.is_flushing() || rows.is_compacting();
+        look_on(Self::LOOKS_ON, Duration::from_millis(5), is_busy);
         Ok(())
     }
 
