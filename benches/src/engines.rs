@@ -4,7 +4,7 @@
 //! R1. One put is one commit unless the scenario says batch.
 //! R2. A commit survives the end of the process (`Durability::Process`) or a power cut (`Durability::Power`), as the
 //!     scenario says, in every engine alike. Where an engine has no such class, it has the nearest one and
-//!     `Engine::NOTE` says so.
+//!     [`ENGINES`] says so.
 //! R3. Cache, write buffers and their number, compression, filter bits, background threads and the processor's instructions that
 //!     code is compiled for are equal as far as an engine has them.
 //! R4. Whatever is read is looked at: [`Seen`] checks each row and adds it up.
