@@ -9,6 +9,7 @@ use lsm_core::{Kind, MergeOperator, Result, SeqNo, Slice, operator};
 use lsm_sstable::{Entry, Probe, Table, filter_hash};
 
 /// The value of `user_key` as of `visible`.
+#[inline]
 pub(crate) fn get(
     view: &View,
     user_key: &[u8],
@@ -148,8 +149,18 @@ impl<'a> Lookup<'a> {
     /// Searches a table that covers the key.
     fn search_table(&mut self, handle: &TableHandle) -> Result<()> {
         let table = handle.table()?;
-        let found = table.get_hashed(self.user_key, self.hash, self.visible)?;
-        self.take_in(&table, found)
+        let covers_nothing = table.tombstones().is_empty();
+        if covers_nothing && !table.may_contain_hashed(self.user_key, self.hash) {
+            return Ok(());
+        }
+        match table.get_passing(self.user_key, self.visible)? {
+            // Nearly all that is found: nothing lies over it, and nothing is looked for below it.
+            Some(Entry { kind: Kind::Value, value, .. }) if covers_nothing && self.covered == SeqNo::ZERO => {
+                self.verdict = Some(Verdict::Value(value));
+                Ok(())
+            }
+            found => self.take_in(&table, found),
+        }
     }
 
     /// Goes on from the newest visible entry of a table that covers the key.
@@ -201,14 +212,21 @@ impl<'a> Lookup<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn value(self, merge_operator: Option<&dyn MergeOperator>) -> Result<Option<Slice>> {
+        match self.verdict {
+            _ if !self.operands.is_empty() => self.merged(merge_operator),
+            Some(Verdict::Value(value)) => Ok(Some(value)),
+            Some(Verdict::Gone) | None => Ok(None),
+        }
+    }
+
+    #[cold]
+    fn merged(self, merge_operator: Option<&dyn MergeOperator>) -> Result<Option<Slice>> {
         let base = match self.verdict {
             Some(Verdict::Value(value)) => Some(value),
             Some(Verdict::Gone) | None => None,
         };
-        if self.operands.is_empty() {
-            return Ok(base);
-        }
         let oldest_first = self.operands.iter().rev().map(|operand| &**operand);
         let merged = operator::apply(merge_operator, self.user_key, base.as_deref(), oldest_first)?;
         Ok(Some(merged.into()))

@@ -81,9 +81,15 @@ impl Table {
     /// # Errors
     /// As for [`Table::get`].
     pub fn get_hashed(&self, user_key: &[u8], hash: u64, visible: SeqNo) -> Result<Option<Entry>> {
-        if !self.filter.may_contain(user_key, hash) {
-            return Ok(None);
+        match self.may_contain_hashed(user_key, hash) {
+            true => self.get_passing(user_key, visible),
+            false => Ok(None),
         }
+    }
+
+    /// As [`Table::get`], for a key that the filter lets pass.
+    #[inline]
+    pub fn get_passing(&self, user_key: &[u8], visible: SeqNo) -> Result<Option<Entry>> {
         let Some(visible) = self.stored_visible(visible) else { return Ok(None) };
         let number = self.index.seek(user_key, pack_trailer(visible, u8::MAX));
         let held = self.held(number);
@@ -153,6 +159,7 @@ impl Table {
     }
 
     /// Looks for the newest visible entry from data block `number` on, which is `held` if the cache has it.
+    #[inline(always)]
     fn search_from(&self, mut number: usize, mut held: Held, user_key: &[u8], visible: SeqNo) -> Result<Option<Entry>> {
         while number < self.index.len() {
             match self.look_in(number, &held, user_key, visible)? {
@@ -165,11 +172,17 @@ impl Table {
         Ok(None)
     }
 
+    #[inline(always)]
     fn look_in(&self, number: usize, held: &Held, user_key: &[u8], visible: SeqNo) -> Result<Looked> {
         if let Some(cached) = held.as_ref().and_then(|held| held.as_ref()) {
             self.guide(number, cached);
             return self.looked(&cached.block, search_cached(cached, user_key, visible), number);
         }
+        self.look_in_file(number, user_key, visible)
+    }
+
+    #[cold]
+    fn look_in_file(&self, number: usize, user_key: &[u8], visible: SeqNo) -> Result<Looked> {
         let block = self.read_data_block(number, &mut Window::default())?;
         if let Some(slots) = &self.slots {
             slots.admit(number, &block); // A1
@@ -177,6 +190,7 @@ impl Table {
         self.looked(&block, search(&block, user_key, visible), number)
     }
 
+    #[inline(always)]
     fn looked(&self, block: &Block, found: Result<Search>, number: usize) -> Result<Looked> {
         let entry = |trailer: u64, value| -> Result<Looked> {
             let kind = check_kind(trailer as u8)?;

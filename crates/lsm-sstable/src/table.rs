@@ -81,6 +81,7 @@ impl Table {
     }
 
     /// As [`Table::may_contain`], with the key's [`filter_hash`] at hand.
+    #[inline]
     pub fn may_contain_hashed(&self, user_key: &[u8], hash: u64) -> bool {
         self.filter.may_contain(user_key, hash)
     }
