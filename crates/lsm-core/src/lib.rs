@@ -47,7 +47,7 @@ pub mod words;
 
 pub use batch::WriteBatch;
 pub use cursor::Cursor;
-pub use error::{Corruption, Error, Result};
+pub use error::{Corruption, Error, InvalidArgument, IoFailure, Result, Unsupported};
 pub use key::{ColumnFamilyId, Kind, SeqNo};
 pub use operator::MergeOperator;
 pub use read_at::ReadAt;

@@ -83,7 +83,7 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
-            Cause::Core(lsm_core::Error::Io { source, .. }) => match source.kind() {
+            Cause::Core(lsm_core::Error::Io(failure)) => match failure.source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
                 _ => ErrorKind::Io,
             },

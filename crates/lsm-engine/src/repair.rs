@@ -286,8 +286,8 @@ impl Patient<'_> {
 fn is_damage(error: &CoreError) -> bool {
     match error {
         CoreError::Corruption(_) => true,
-        CoreError::Io { source, .. } => {
-            matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
+        CoreError::Io(failure) => {
+            matches!(failure.source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
         }
         _ => false,
     }

@@ -29,7 +29,7 @@ pub fn new_db_id(fs: &dyn Fs) -> String {
 pub(crate) fn read(fs: &dyn Fs, directory: &Path) -> Result<Option<String>> {
     let path = FileKind::Identity.path(directory);
     let content = match current::read_small(fs, &path, ID_BYTES_MAX) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(Error::Io(failure)) if failure.source.kind() == io::ErrorKind::NotFound => return Ok(None),
         content => content?,
     };
     match std::str::from_utf8(content.trim_ascii()) {

@@ -267,7 +267,7 @@ fn frame(records: &mut RecordWriter<Output>, edits: &[VersionEdit]) {
 /// Whether a write failed for want of room. What it could not write it did not write, so the record lacks its end.
 fn is_full(error: &Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    matches!(error, Error::Io(failure) if matches!(failure.source.kind(), StorageFull | QuotaExceeded))
 }
 
 /// A new file under the first free number. One that is taken belongs to a manifest that a crash kept from being

@@ -44,7 +44,7 @@ impl Table {
     pub fn open(source: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
         let file = options.file.clone();
         open(source, options).map_err(|error| match error {
-            Error::Io { op, path, source } if path.as_os_str().is_empty() => Error::io(op, file, source),
+            Error::Io(failure) if failure.path.as_os_str().is_empty() => Error::io(failure.op, file, failure.source),
             error => error.in_file(&file),
         })
     }

@@ -71,7 +71,7 @@ pub fn salvage(source: Arc<dyn ReadAt>, options: &TableOptions, visit: &mut Visi
     let mut report = SalvageReport::default();
     let opened = Opening::new(source, options).map_err(|error| match error {
         // A footer before format version 6 carries no checksum: a version that does not exist is damage.
-        Error::Unsupported { feature, .. } => Error::corruption(feature),
+        Error::Unsupported(unsupported) => Error::corruption(unsupported.feature),
         error => error,
     });
     let Some(mut opening) = report.keep("footer", opened)? else { return Ok(report) };

@@ -153,7 +153,9 @@ impl BlockSource {
     #[cold]
     pub(crate) fn place(&self, error: Error, offset: u64) -> Error {
         match error {
-            Error::Io { op, path, source } if path.as_os_str().is_empty() => Error::io(op, &self.path, source),
+            Error::Io(failure) if failure.path.as_os_str().is_empty() => {
+                Error::io(failure.op, &self.path, failure.source)
+            }
             error => error.at(offset).in_file(&self.path),
         }
     }

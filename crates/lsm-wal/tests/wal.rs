@@ -162,7 +162,7 @@ fn a_full_disk_leaves_the_log_at_its_last_good_record() {
         wal.append(&batch(1, 100)).unwrap();
         let before = wal.facts();
         match wal.append(&batch(2, 50_000)) {
-            Err(Error::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::StorageFull),
+            Err(Error::Io(failure)) => assert_eq!(failure.source.kind(), std::io::ErrorKind::StorageFull),
             other => panic!("{other:?}"),
         }
         assert_eq!(wal.facts(), before);
@@ -204,7 +204,7 @@ fn abandon_forgets_what_was_not_delivered_and_nothing_else() {
     let lost = wal.append(&batch(3, 30)).unwrap();
     faulty.switches.deliver_fails.store(true, Ordering::SeqCst);
     let error = handle.deliver(lost).unwrap_err();
-    assert!(matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull));
+    assert!(matches!(&error, Error::Io(failure) if failure.source.kind() == std::io::ErrorKind::StorageFull));
     // Not latched: a full disk was found before any sync.
     assert!(handle.sync(lost).is_err() && faulty.switches.syncs.load(Ordering::SeqCst) == 1);
     assert!(wal.abandon(lost, &error).unwrap());

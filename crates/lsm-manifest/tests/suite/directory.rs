@@ -36,7 +36,7 @@ fn a_lost_current_is_not_an_empty_directory() {
 #[test]
 fn a_directory_without_a_store_cannot_be_read() {
     let error = read(&empty()).unwrap_err();
-    assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound), "{error}");
+    assert!(matches!(&error, Error::Io(failure) if failure.source.kind() == ErrorKind::NotFound), "{error}");
 }
 
 #[test]
