@@ -12,7 +12,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::key::{self, Kind, SeqNo, leading_bytes, trailer};
+use crate::key::{self, Kind, SeqNo, common_prefix, leading_bytes, trailer};
 use crate::{Cursor, Slice};
 
 /// Keys of rows that are kept, in bytes: those of a hostile block may take the square of its size.
@@ -92,6 +92,20 @@ impl<'a> Wanted<'a> {
             Direction::Backward => self.leading < leading,
         };
         is_clear || self.end.is_none_or(|end| self.meets_first(user_key, end))
+    }
+
+    /// How many bytes a user key that a walk forward meets before the end has in common with that: whatever shares more with it
+    /// and is larger comes before the end, too. `None` for those behind.
+    #[inline]
+    pub fn matched(&self, user_key: &[u8]) -> Option<usize> {
+        let Some(end) = self.end else { return Some(0) };
+        let matched = common_prefix(user_key, end);
+        match (user_key.get(matched), end.get(matched)) {
+            (Some(own), Some(limit)) if own < limit => Some(matched),
+            // What is larger may go on as the end does, or beyond it.
+            (None, Some(_)) => Some(usize::MAX),
+            _ => None,
+        }
     }
 
     fn meets_first(&self, a: &[u8], b: &[u8]) -> bool {

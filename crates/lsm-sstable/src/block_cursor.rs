@@ -38,6 +38,8 @@ pub(crate) struct BlockCursor {
 struct Step {
     value: Range<usize>,
     trailer: u64,
+    /// How much of the key before the key begins with.
+    shared: usize,
 }
 
 /// Decoded entries before the current one (P3).
@@ -194,15 +196,19 @@ impl BlockCursor {
 
     fn take_forward(&mut self, wanted: &Wanted<'_>, rows: &mut Rows) -> Result<()> {
         self.behind.clear();
-        let mut at = Step { value: self.value_range(), trailer: trailer(&self.key) };
-        while self.next < self.block.entries_end()
+        let mut at = Step { value: self.value_range(), trailer: trailer(&self.key), shared: 0 };
+        let mut matched = wanted.matched(user_key(&self.key));
+        while let Some(bytes) = matched
+            && self.next < self.block.entries_end()
             && rows.has_room(wanted)
             && wanted.takes_version(at.trailer)
-            && wanted.is_before_end(user_key(&self.key))
             && !self.is_version_of(rows)
         {
             rows.push(&self.key, at.value);
             at = self.step()?;
+            if at.shared <= bytes {
+                matched = wanted.matched(user_key(&self.key));
+            }
         }
         Ok(())
     }
@@ -325,7 +331,7 @@ impl BlockCursor {
     fn step_seeing(&mut self, see: impl FnOnce(&[u8], usize)) -> Result<Step> {
         if self.next >= self.block.entries_end() {
             self.valid = false;
-            return Ok(Step { value: 0..0, trailer: 0 });
+            return Ok(Step { value: 0..0, trailer: 0, shared: 0 });
         }
         let entry = match self.block.entry(self.next) {
             Ok(entry) if entry.shared <= self.key.len() => entry,
@@ -349,7 +355,7 @@ impl BlockCursor {
         match trailer {
             Ok(trailer) => {
                 self.valid = true;
-                Ok(Step { value: entry.value..entry.end, trailer })
+                Ok(Step { value: entry.value..entry.end, trailer, shared: entry.shared })
             }
             Err(error) => Err(self.fail(error)),
         }
