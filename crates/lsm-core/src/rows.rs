@@ -116,9 +116,20 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// Where key and value lie: a walk writes and reads one of these for each row, so they are small.
 struct Row {
-    key: Range<usize>,
-    value: Range<usize>,
+    key: Range<u32>,
+    value: Range<u32>,
+}
+
+#[inline]
+fn short(range: &Range<usize>) -> Range<u32> {
+    range.start as u32..range.end as u32
+}
+
+#[inline]
+fn long(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// Rows that were given away, and which of them is the current one.
@@ -167,12 +178,13 @@ impl Rows {
         self.rows.len() < wanted.count && self.keys.len() < KEY_BYTES_MAX
     }
 
-    /// Takes in an entry behind the others: its internal key, and where in the buffer its value is.
+    /// Takes in an entry behind the others: its internal key, and where in the buffer, which has less than 4 GiB, its value is.
     #[inline]
     pub fn push(&mut self, internal_key: &[u8], value: Range<usize>) {
+        debug_assert!(u32::try_from(value.end).is_ok(), "B2: a block has less than 4 GiB");
         let start = self.keys.len();
         self.keys.extend_from_slice(key::user_key(internal_key));
-        self.rows.push(Row { key: start..self.keys.len(), value });
+        self.rows.push(Row { key: short(&(start..self.keys.len())), value: short(&value) });
     }
 
     /// Keeps the first `len` rows.
@@ -193,7 +205,7 @@ impl Rows {
     /// The user key of the last row.
     #[inline]
     pub fn last_key(&self) -> Option<&[u8]> {
-        self.rows.last().map(|row| &self.keys[row.key.clone()])
+        self.rows.last().map(|row| &self.keys[long(&row.key)])
     }
 
     /// Makes the next row the current one and says whether there is a next one.
@@ -210,17 +222,17 @@ impl Rows {
     /// When there are no rows; likewise for values.
     #[inline]
     pub fn key(&self) -> &[u8] {
-        &self.keys[self.rows[self.at].key.clone()]
+        &self.keys[long(&self.rows[self.at].key)]
     }
 
     /// The value of the current row.
     #[inline]
     pub fn value(&self) -> &[u8] {
-        &self.buffer[self.rows[self.at].value.clone()]
+        &self.buffer[long(&self.rows[self.at].value)]
     }
 
     /// The value of the current row, which may outlive the rows.
     pub fn value_slice(&self) -> Slice {
-        Slice::from_shared(&self.buffer, self.rows[self.at].value.clone())
+        Slice::from_shared(&self.buffer, long(&self.rows[self.at].value))
     }
 }
