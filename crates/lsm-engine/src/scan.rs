@@ -296,6 +296,7 @@ impl Cursor {
         })
     }
 
+    #[inline]
     fn reading(&mut self) -> Result<&mut Walk> {
         match &mut self.0 {
             CursorState::Reading(walk) => Ok(walk),
@@ -303,6 +304,7 @@ impl Cursor {
         }
     }
 
+    #[inline]
     fn standing(&self) -> &Inner {
         match &self.0 {
             CursorState::Reading(walk) => &walk.inner,
@@ -325,6 +327,7 @@ impl Cursor {
     ///
     /// # Errors
     /// Damage or I/O errors met on the way; the cursor is not valid then.
+    #[inline]
     #[expect(clippy::should_implement_trait, reason = "a lending cursor has no Item that outlives the step")]
     pub fn next(&mut self) -> Result<()> {
         let inner = &mut self.reading()?.inner;
@@ -341,6 +344,7 @@ impl Cursor {
     }
 
     /// Whether the cursor stands on a key: false at both ends, and before the first move.
+    #[inline]
     pub fn valid(&self) -> bool {
         matches!(&self.0, CursorState::Reading(walk) if walk.inner.valid())
     }
@@ -349,6 +353,7 @@ impl Cursor {
     ///
     /// # Panics
     /// When the cursor is not valid.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         self.standing().key()
     }
@@ -357,6 +362,7 @@ impl Cursor {
     ///
     /// # Panics
     /// When the cursor is not valid.
+    #[inline]
     pub fn value(&self) -> &[u8] {
         self.standing().value()
     }
