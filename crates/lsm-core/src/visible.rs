@@ -179,13 +179,27 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     /// # Panics
     /// When the cursor is not valid.
     #[expect(clippy::should_implement_trait, reason = "a lending cursor has no Item that outlives the step")]
+    #[inline]
     pub fn next(&mut self) -> Result<()> {
+        match self.advances_to_row(Direction::Forward) {
+            true => Ok(()),
+            false => self.next_behind_rows(),
+        }
+    }
+
+    /// Whether the next key that way is that of a row, on which the cursor then stands: most steps, and all that is worth
+    /// its place in a caller's loop.
+    #[inline]
+    fn advances_to_row(&mut self, direction: Direction) -> bool {
+        self.direction == direction && matches!(self.value, Value::Row) && self.rows.advance()
+    }
+
+    fn next_behind_rows(&mut self) -> Result<()> {
         assert!(self.valid(), "C2: the cursor is valid");
         if self.direction == Direction::Backward {
             return self.turn_forward();
         }
         match self.value {
-            Value::Row if self.rows.advance() => return Ok(()),
             Value::Row => self.keep_key_of_row(),
             Value::Lent => {
                 self.value = Value::None;
@@ -223,14 +237,20 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     ///
     /// # Panics
     /// When the cursor is not valid.
+    #[inline]
     pub fn prev(&mut self) -> Result<()> {
+        match self.advances_to_row(Direction::Backward) {
+            true => Ok(()),
+            false => self.prev_behind_rows(),
+        }
+    }
+
+    fn prev_behind_rows(&mut self) -> Result<()> {
         assert!(self.valid(), "C2: the cursor is valid");
         if self.direction == Direction::Forward {
             let current = InternalKey::for_seek(self.key(), SeqNo::MAX);
             self.value = Value::None;
             self.step_before(&current)?;
-        } else if matches!(self.value, Value::Row) && self.rows.advance() {
-            return Ok(());
         }
         self.take_more();
         self.settle_backward()
@@ -276,6 +296,7 @@ impl<C: Cursor, T: TombstoneSource> VisibleCursor<C, T> {
     }
 
     /// Whether the cursor stands on a live key.
+    #[inline]
     pub fn valid(&self) -> bool {
         !matches!(self.value, Value::None)
     }

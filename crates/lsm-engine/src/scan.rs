@@ -338,6 +338,7 @@ impl Cursor {
     ///
     /// # Errors
     /// Damage or I/O errors met on the way; the cursor is not valid then.
+    #[inline]
     pub fn prev(&mut self) -> Result<()> {
         let inner = &mut self.reading()?.inner;
         if inner.valid() { Ok(inner.prev()?) } else { Ok(()) }
