@@ -12,9 +12,10 @@ use crate::store::Store;
 use crate::view::Frozen;
 use crate::{Error, Result};
 use lsm_compaction::{Below, Cut, WriteContext, Written, write_tables};
+use lsm_core::Cursor;
 use lsm_core::filename::{FileKind, FileNumber};
+use lsm_core::range_tombstone::RangeTombstones;
 use lsm_manifest::{Manifest, TableMeta, VersionEdit};
-use lsm_memtable::Memtable;
 use std::sync::Arc;
 
 impl Store {
@@ -60,7 +61,8 @@ impl Store {
         }
         let sink = self.table_files(family, false, self.tables.will_read_flushed(&view))?;
         let epoch = view.version.epoch_max().saturating_add(1);
-        let written = self.write_memtable(family, &frozen.memtable, epoch, &sink)?;
+        let (mut entries, tombstones) = (frozen.memtable.cursor(), frozen.memtable.tombstones());
+        let written = self.write_level0(family, (&mut entries, &tombstones), epoch, &sink)?;
         let bytes = written.bytes();
         let tables: Vec<Arc<TableMeta>> = written.tables.into_iter().map(|table| table.meta).collect();
         let _open = sink.open_warm(&self.tables, tables.iter());
@@ -79,11 +81,11 @@ impl Store {
         Ok(true)
     }
 
-    /// Writes a memtable that takes no more writes to tables, which are synced but in no version yet (U2).
-    pub(crate) fn write_memtable(
+    /// Writes entries of a memtable, or what would have been in one, to tables, which are synced but in no version yet (U2).
+    pub(crate) fn write_level0(
         &self,
         family: &Family,
-        memtable: &Arc<Memtable>,
+        (entries, tombstones): (&mut dyn Cursor, &RangeTombstones),
         epoch: u64,
         sink: &TableFiles,
     ) -> Result<Written> {
@@ -101,7 +103,7 @@ impl Store {
             cancelled: &self.never,
             throttle: Some(&throttle),
         };
-        let written = write_tables(&mut memtable.cursor(), &memtable.tombstones(), &context, sink)?;
+        let written = write_tables(entries, tombstones, &context, sink)?;
         self.sync_directory()?;
         Ok(written)
     }

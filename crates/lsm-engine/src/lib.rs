@@ -46,6 +46,7 @@ mod families;
 mod family;
 mod flush;
 mod gate;
+mod gather;
 mod get;
 mod health;
 mod level;

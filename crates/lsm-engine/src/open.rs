@@ -319,7 +319,6 @@ pub(crate) fn begin_writing(store: &Arc<Store>, mut state: State, recovery: Reco
         let version = Arc::clone(&manifest.state().families[id].version);
         let memtable = store.arenas.memtable(store.options.write_buffer_bytes(), &key_shape(&version));
         family.set_write_buffer_bytes(store.options.write_buffer_bytes());
-        family.take_dirty();
         family.update(|_| View::new(version, &store.tables, memtable, log));
     }
     store.publisher.advance(recovered.last_seq);

@@ -1,4 +1,4 @@
-//! What the logs hold beyond the tables: replayed into memtables, then written to tables.
+//! What the logs hold beyond the tables: gathered, then written to tables. A store that only reads keeps it in memtables.
 //!
 //! # Invariants
 //! Y1. A record counts for a column family only if its log is not older than the family's log number;
@@ -7,6 +7,7 @@
 
 use crate::commit::size_of_entry;
 use crate::family::Family;
+use crate::gather::Gathered;
 use crate::store::Store;
 use crate::{Error, Result};
 use lsm_core::batch::{self, Record};
@@ -24,15 +25,16 @@ use std::sync::Arc;
 /// The content of the logs, on its way to tables.
 pub(crate) struct Recovery {
     last_seq: SeqNo,
+    gathered: BTreeMap<ColumnFamilyId, Gathered>,
     tables: BTreeMap<ColumnFamilyId, Vec<Arc<TableMeta>>>,
 }
 
 impl Recovery {
-    /// Replays the live logs among `names` into the families' memtables. Full memtables are written to
-    /// tables as they come, or kept in memory by a store that only reads.
+    /// Replays the live logs among `names`. As soon as there is as much of a family as a memtable holds, it goes to a table.
     pub(crate) fn replay(store: &Arc<Store>, state: &State, names: &[String]) -> Result<(Recovery, ReplayReport)> {
         let (first, logs) = live_logs(state, names);
-        let mut recovery = Recovery { last_seq: state.last_seq, tables: BTreeMap::new() };
+        let (gathered, tables) = (BTreeMap::new(), BTreeMap::new());
+        let mut recovery = Recovery { last_seq: state.last_seq, gathered, tables };
         let mut failure = None;
         let fs = &*store.options.fs;
         let mode = store.options.recovery_mode;
@@ -80,52 +82,52 @@ impl Recovery {
         Ok(())
     }
 
-    fn insert(&mut self, store: &Arc<Store>, family: &Arc<Family>, entry: batch::Entry<'_>, seq: SeqNo) -> Result<()> {
-        let size = || size_of_entry(entry);
-        loop {
-            let memtable = Arc::clone(&family.view.load().active);
-            if let Ok(mut reservation) = memtable.reserve(std::iter::once(size())) {
-                reservation.insert(entry.key, seq, entry.kind, entry.value);
-                family.mark_dirty();
-                return Ok(());
-            }
-            let needed = Memtable::required_bytes(std::iter::once(size()));
-            let fresh = store.arenas.memtable(family.write_buffer_bytes().max(needed), &memtable.key_shape());
-            if family.take_dirty() {
-                family.update(|view| view.rotated(fresh, view.active_log, self.last_seq));
-                self.spill(store, family)?;
-            } else {
-                family.update(|view| crate::view::View { active: fresh, ..view.clone() });
-            }
-        }
-    }
-
-    /// Writes the frozen memtable of `family` to a table; a store that only reads keeps it.
-    fn spill(&mut self, store: &Arc<Store>, family: &Arc<Family>) -> Result<()> {
+    fn insert(&mut self, store: &Store, family: &Arc<Family>, entry: batch::Entry<'_>, seq: SeqNo) -> Result<()> {
         if store.health.is_read_only() {
+            keep(store, family, entry, seq);
             return Ok(());
         }
-        let view = family.view.load_full();
-        let tables = self.tables.entry(family.id).or_default();
-        for frozen in view.frozen.iter().rev() {
-            let epoch = view.version.epoch_max().saturating_add(1 + tables.len() as u64);
-            let sink = store.table_files(family, false, false)?;
-            let written = store.write_memtable(family, &frozen.memtable, epoch, &sink)?;
-            tables.extend(written.tables.into_iter().map(|table| table.meta));
+        let fresh = || Gathered::new(family.write_buffer_bytes());
+        if !self.gathered.entry(family.id).or_insert_with(fresh).has_room(&entry) {
+            self.write(store, family)?;
         }
-        family.update(|view| crate::view::View { frozen: Vec::new(), ..view.clone() });
+        self.gathered.entry(family.id).or_insert_with(fresh).push(entry, seq);
         Ok(())
     }
 
-    /// Writes all that is still in memtables to tables.
-    pub(crate) fn into_tables(mut self, store: &Arc<Store>) -> Result<RecoveredTables> {
+    /// Writes what was gathered of `family` to a table.
+    fn write(&mut self, store: &Store, family: &Family) -> Result<()> {
+        let Some(gathered) = self.gathered.remove(&family.id) else { return Ok(()) };
+        let (mut entries, tombstones) = gathered.sorted();
+        let tables = self.tables.entry(family.id).or_default();
+        let epoch = family.view.load().version.epoch_max().saturating_add(1 + tables.len() as u64);
+        let sink = store.table_files(family, false, false)?;
+        let written = store.write_level0(family, (&mut entries, &tombstones), epoch, &sink)?;
+        tables.extend(written.tables.into_iter().map(|table| table.meta));
+        Ok(())
+    }
+
+    /// Writes all that is still in memory to tables.
+    pub(crate) fn into_tables(mut self, store: &Store) -> Result<RecoveredTables> {
         for family in store.families.load().values() {
-            if family.take_dirty() {
-                family.update(|view| view.rotated(Arc::clone(&view.active), view.active_log, self.last_seq));
-                self.spill(store, family).inspect_err(|_| self.discard(store))?;
-            }
+            self.write(store, family).inspect_err(|_| self.discard(store))?;
         }
         Ok(RecoveredTables { last_seq: self.last_seq, tables: self.tables })
+    }
+}
+
+/// Inserts an entry into the memtable of a family that is only read, and where the entry does not fit into the next one.
+fn keep(store: &Store, family: &Family, entry: batch::Entry<'_>, seq: SeqNo) {
+    loop {
+        let size = || std::iter::once(size_of_entry(entry));
+        let view = family.view.load_full();
+        if let Ok(mut reservation) = view.active.reserve(size()) {
+            reservation.insert(entry.key, seq, entry.kind, entry.value);
+            return;
+        }
+        let bytes = family.write_buffer_bytes().max(Memtable::required_bytes(size()));
+        let fresh = store.arenas.memtable(bytes, &view.active.key_shape());
+        family.update(|view| view.rotated(fresh, view.active_log, seq));
     }
 }
 
