@@ -53,6 +53,12 @@ impl<'a> Cutter<'a> {
         Cutter { cut, index: 0, inside: false, overlap: 0, crossed: 0, started: false }
     }
 
+    /// Whether everything goes into one table: then nobody need ask before each key.
+    #[inline]
+    pub(crate) fn never_cuts(&self) -> bool {
+        matches!(self.cut, Cut::Never)
+    }
+
     /// Whether the open table, of `bytes` (`None`: there is none), ends before `user_key`.
     pub(crate) fn cut_before(&mut self, user_key: &[u8], bytes: Option<u64>) -> bool {
         let Cut::Leveled { table_bytes_target, job_bytes_max, grandparents } = self.cut else { return false };

@@ -80,8 +80,14 @@ impl<'a> Outputs<'a> {
 
     /// Ends the table at hand before `user_key` if that is where it should end.
     fn reach(&mut self, user_key: &[u8]) -> Result<()> {
+        if self.cutter.never_cuts() {
+            return Ok(());
+        }
         let entries = self.open.as_ref().map(|table| table.builder.estimated_bytes());
-        let bytes = [entries, self.places.bytes()].into_iter().flatten().reduce(u64::saturating_add);
+        let bytes = match (entries, self.places.bytes()) {
+            (Some(entries), Some(tombstones)) => Some(entries.saturating_add(tombstones)),
+            (entries, tombstones) => entries.or(tombstones),
+        };
         if self.cutter.cut_before(user_key, bytes) {
             self.close(Some(user_key))?;
             self.from = Some(user_key.to_vec());

@@ -62,6 +62,7 @@ mod read;
 mod recover;
 mod repair;
 mod room;
+mod rotate;
 mod run;
 mod scan;
 #[cfg(all(test, shuttle))]

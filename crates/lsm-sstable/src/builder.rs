@@ -136,6 +136,8 @@ pub struct TableBuilder<W> {
     /// The block that was written last; its separator depends on the key that follows.
     pending: Option<BlockHandle>,
     filter_hashes: Hashes,
+    /// Thousandths of a bit per key.
+    filter_millibits: u64,
     tombstones: Vec<RangeTombstone>,
     smallest: Option<InternalKey>,
     seqs: Option<(SeqNo, SeqNo)>,
@@ -154,6 +156,7 @@ impl<W: Write> TableBuilder<W> {
             index: IndexBuilder::default(),
             pending: None,
             filter_hashes: Hashes::default(),
+            filter_millibits: (options.bloom_bits_per_key * 1000.0).round() as u64,
             tombstones: Vec::new(),
             smallest: None,
             seqs: None,
@@ -289,7 +292,7 @@ impl<W: Write> TableBuilder<W> {
 
     /// About how large the file would be if it were finished now.
     pub fn estimated_bytes(&self) -> u64 {
-        let filter = (self.filter_hashes.len() as f64 * self.options.bloom_bits_per_key / 8.0) as u64;
+        let filter = self.filter_hashes.len() as u64 * self.filter_millibits / 8000;
         let tombstones: usize = self.tombstones.iter().map(|one| one.start.len() + one.end.len() + 16).sum();
         self.output.offset() + (self.data.bytes() + self.index.bytes() + tombstones) as u64 + filter
     }
@@ -347,8 +350,7 @@ impl<W: Write> TableBuilder<W> {
         if self.filter_hashes.len() == 0 {
             return Ok(None);
         }
-        let millibits = (self.options.bloom_bits_per_key * 1000.0).round() as u64;
-        let filter = bloom::build(&self.filter_hashes, millibits.max(1));
+        let filter = bloom::build(&self.filter_hashes, self.filter_millibits.max(1));
         self.properties.filter_entries = self.filter_hashes.len() as u64;
         self.properties.filter_bytes = filter.len() as u64;
         self.output.write_block(&filter, STORED).map(Some)
