@@ -269,6 +269,8 @@ pub struct Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>>;
 
+    // Inlined, as what it calls: a record that comes back by memory is waited for, by whoever looks at it at once.
+    #[inline]
     fn next(&mut self) -> Option<Result<Record<'a>>> {
         loop {
             let tag = self.decoder.byte()?;
@@ -285,6 +287,7 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl<'a> Records<'a> {
+    #[inline]
     fn record(&mut self, tag: u8) -> Result<Record<'a>> {
         let (kind, has_family) = match tag {
             LOG_DATA => return self.string("log data").map(Record::LogData),
@@ -311,15 +314,18 @@ impl<'a> Records<'a> {
         Ok(Record::Entry(Entry { family: ColumnFamilyId(family), kind, key, value }))
     }
 
+    #[inline]
     fn string(&mut self, what: &str) -> Result<&'a [u8]> {
         self.decoder.length_prefixed().ok_or_else(|| cut(what))
     }
 }
 
+#[cold]
 fn cut(what: &str) -> Error {
     Error::corruption(format!("a record of a batch ends inside its {what}"))
 }
 
+#[cold]
 fn unknown_record(tag: u8) -> Error {
     let feature = match tag {
         0x09 | 0x0a | 0x0b | 0x0c | 0x12 | 0x13 => "two-phase commit records in the log",

@@ -128,11 +128,16 @@ impl<'a> Decoder<'a> {
     /// A varint that fits 64 bits; longer or cut ones are `None`.
     #[inline]
     pub fn varint64(&mut self) -> Option<u64> {
-        let first = *self.rest.first()?;
-        if first < 0x80 {
-            self.rest = &self.rest[1..];
-            return Some(u64::from(first));
+        match *self.rest {
+            [first, ref rest @ ..] if first < 0x80 => {
+                self.rest = rest;
+                Some(u64::from(first))
+            }
+            _ => self.long_varint64(),
         }
+    }
+
+    fn long_varint64(&mut self) -> Option<u64> {
         let mut value = 0;
         for (index, &byte) in self.rest.iter().enumerate().take(VARINT64_BYTES_MAX) {
             let bits = u64::from(byte & 0x7f);

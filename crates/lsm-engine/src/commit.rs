@@ -249,17 +249,24 @@ impl Store {
     fn reserve(&self, targets: &mut Targets, batch: &WriteBatch) -> Result<Result<Vec<Part>, Vec<Full>>> {
         let mut parts: Vec<Part> = Vec::with_capacity(1);
         let mut full: Vec<Full> = Vec::new();
-        for id in entries(batch).map(|entry| entry.family) {
-            let is_done = parts.iter().any(|part| part.family == id) || full.iter().any(|full| full.family.id == id);
-            if is_done {
-                continue;
-            }
+        let mut next = entries(batch).next().map(|entry| entry.family);
+        while let Some(id) = next.take() {
             let target = self.target(targets, id)?;
-            let sizes = || entries(batch).filter(|entry| entry.family == id).map(size_of_entry);
-            match target.active.reserve(sizes()) {
+            let is_done =
+                |id| parts.iter().any(|part| part.family == id) || full.iter().any(|full| full.family.id == id);
+            // The same walk finds out whether there is another family.
+            let is_own = |entry: &Entry<'_>| {
+                let is_other = entry.family != id;
+                if is_other && next.is_none() && !is_done(entry.family) {
+                    next = Some(entry.family);
+                }
+                !is_other
+            };
+            match target.active.reserve(entries(batch).filter(is_own).map(size_of_entry)) {
                 Ok(reservation) => parts.push(Part { family: id, reservation }),
                 Err(_) => {
-                    let needed_bytes = Memtable::required_bytes(sizes());
+                    let own = entries(batch).filter(|entry| entry.family == id);
+                    let needed_bytes = Memtable::required_bytes(own.map(size_of_entry));
                     check_fits_any(needed_bytes)?;
                     full.push(Full { family: Arc::clone(&target.family), needed_bytes });
                 }
