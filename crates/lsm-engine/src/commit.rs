@@ -69,10 +69,14 @@ impl Writer {
     }
 }
 
-/// A batch that has its sequence numbers, its place in the log, and room in memtables.
+/// A batch that has its sequence numbers, its place in the log, and room in memtables. It is filled where it stays: what
+/// was just written in pieces is waited for when it is moved as a whole.
+#[derive(Default)]
 struct Staged {
     first: SeqNo,
-    parts: Vec<Part>,
+    /// Nearly all batches have one.
+    part: Option<Part>,
+    others: Vec<Part>,
     log: Option<(Arc<WalHandle>, Position)>,
 }
 
@@ -91,7 +95,7 @@ struct Part {
 
 /// What came of a try to stage a batch.
 enum Attempt {
-    Staged(Staged),
+    Staged,
     /// There are fresh memtables, so the next try may succeed.
     Rotated,
     /// All memtables together take too much.
@@ -120,7 +124,8 @@ impl Store {
             self.retry();
         }
         self.pacer.admit(batch.byte_size(), options.no_stall, help, alive)?;
-        let (mut staged, place) = self.stage(batch, durability, options.no_stall)?;
+        let mut staged = Staged::default();
+        let place = self.stage(&mut staged, batch, durability, options.no_stall)?;
         let count = u64::from(batch.count());
         let turn = self.publisher.turn(staged.first, count);
         let delivered = self.fenced(|| {
@@ -174,17 +179,18 @@ impl Store {
     /// The part under the writer lock. The place at the gate is kept until the batch is visible.
     fn stage(
         self: &Arc<Self>,
+        staged: &mut Staged,
         batch: &mut WriteBatch,
         durability: Durability,
         no_stall: bool,
-    ) -> Result<(Staged, MutexGuard<'_, ()>)> {
+    ) -> Result<MutexGuard<'_, ()>> {
         loop {
             let place = self.gate.enter();
             let mut guard = self.writer.lock();
             self.health.check_writable()?;
             let writer = guard.as_mut().filter(|writer| !writer.refuses).ok_or_else(Error::closed)?;
-            match self.fenced(|| self.try_stage(writer, batch, durability))? {
-                Attempt::Staged(staged) => return Ok((staged, place)),
+            match self.fenced(|| self.try_stage(writer, staged, batch, durability))? {
+                Attempt::Staged => return Ok(place),
                 Attempt::Rotated => {}
                 Attempt::OverBudget => {
                     drop((guard, place));
@@ -202,6 +208,7 @@ impl Store {
     fn try_stage(
         self: &Arc<Self>,
         writer: &mut Writer,
+        staged: &mut Staged,
         batch: &mut WriteBatch,
         durability: Durability,
     ) -> Result<Attempt> {
@@ -211,16 +218,16 @@ impl Store {
         if !self.relieve(writer, batch.byte_size())? {
             return Ok(Attempt::OverBudget);
         }
-        let parts = match self.reserve(&mut writer.targets, batch)? {
-            Ok(parts) => parts,
-            Err(full) if self.rotate(writer, &full)? => return Ok(Attempt::Rotated),
-            Err(full) => return Ok(Attempt::Crowded(full)),
-        };
-        let first = writer.next_seq;
-        let next_seq = SeqNo::checked(first.get() + u64::from(batch.count()))
+        let full = self.reserve(&mut writer.targets, staged, batch)?;
+        if !full.is_empty() {
+            staged.clear();
+            return Ok(if self.rotate(writer, &full)? { Attempt::Rotated } else { Attempt::Crowded(full) });
+        }
+        staged.first = writer.next_seq;
+        let next_seq = SeqNo::checked(staged.first.get() + u64::from(batch.count()))
             .ok_or_else(|| Error::invalid_argument("all sequence numbers are used up"))?;
-        batch.set_seq(first);
-        let log = match durability {
+        batch.set_seq(staged.first);
+        staged.log = match durability {
             Durability::Unlogged => {
                 writer.unlogged = Some(SeqNo::new(next_seq.get() - 1));
                 None
@@ -235,25 +242,24 @@ impl Store {
         writer.next_seq = next_seq;
         self.counters.note_commit(batch);
         let last = SeqNo::new(next_seq.get() - 1);
-        for part in &parts {
+        for part in staged.parts() {
             let target = writer.targets.get(&part.family).expect("A6: room was reserved in it");
             // Not when room was taken: if another family had none, it went back under this lock, behind which nobody had
             // taken more, and a memtable that was empty is as good as new.
             target.family.mark_dirty();
             target.family.dead.write(last, keys_brought_to_life(batch, part.family));
         }
-        Ok(Attempt::Staged(Staged { first, parts, log }))
+        Ok(Attempt::Staged)
     }
 
-    /// Room for all of `batch`, or the families that have none; reserves nothing for good in that case.
-    fn reserve(&self, targets: &mut Targets, batch: &WriteBatch) -> Result<Result<Vec<Part>, Vec<Full>>> {
-        let mut parts: Vec<Part> = Vec::with_capacity(1);
+    /// Room for all of `batch`, or the families that have none.
+    fn reserve(&self, targets: &mut Targets, staged: &mut Staged, batch: &WriteBatch) -> Result<Vec<Full>> {
         let mut full: Vec<Full> = Vec::new();
         let mut next = entries(batch).next().map(|entry| entry.family);
         while let Some(id) = next.take() {
             let target = self.target(targets, id)?;
             let is_done =
-                |id| parts.iter().any(|part| part.family == id) || full.iter().any(|full| full.family.id == id);
+                |id| staged.parts().any(|part| part.family == id) || full.iter().any(|full| full.family.id == id);
             // The same walk finds out whether there is another family.
             let is_own = |entry: &Entry<'_>| {
                 let is_other = entry.family != id;
@@ -263,7 +269,7 @@ impl Store {
                 !is_other
             };
             match target.active.reserve(entries(batch).filter(is_own).map(size_of_entry)) {
-                Ok(reservation) => parts.push(Part { family: id, reservation }),
+                Ok(reservation) => staged.push(Part { family: id, reservation }),
                 Err(_) => {
                     let own = entries(batch).filter(|entry| entry.family == id);
                     let needed_bytes = Memtable::required_bytes(own.map(size_of_entry));
@@ -272,7 +278,7 @@ impl Store {
                 }
             }
         }
-        Ok(if full.is_empty() { Ok(parts) } else { Err(full) })
+        Ok(full)
     }
 
     /// Where commits into a family go (A6).
@@ -334,10 +340,26 @@ fn check_fits_any(needed_bytes: usize) -> Result<()> {
 }
 
 impl Staged {
+    fn push(&mut self, part: Part) {
+        match &self.part {
+            None => self.part = Some(part),
+            Some(_) => self.others.push(part),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.part = None;
+        self.others.clear();
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.part.iter().chain(&self.others)
+    }
+
     fn insert(&mut self, batch: &WriteBatch) {
         let mut seq = self.first;
         for entry in entries(batch) {
-            let part = self.parts.iter_mut().find(|part| part.family == entry.family);
+            let part = self.part.iter_mut().chain(&mut self.others).find(|part| part.family == entry.family);
             let part = part.expect("every family of the batch has a reservation");
             part.reservation.insert(entry.key, seq, entry.kind, entry.value);
             seq = seq.plus(1);
