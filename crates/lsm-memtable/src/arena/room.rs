@@ -97,7 +97,7 @@ impl Escrow {
     /// # Panics
     /// When they are of another arena.
     pub(super) fn unused(&self, region: &Region, arena: &Arena) -> Unused {
-        assert_eq!([self.arena, region.arena], [arena.id(); 2], "A1: both are of this arena");
+        assert!(self.arena == arena.id() && region.arena == arena.id(), "A1: both are of this arena");
         Unused {
             entry_bytes: region.end - region.start,
             end: region.end,
