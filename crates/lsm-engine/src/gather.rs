@@ -23,6 +23,7 @@ pub(crate) struct Gathered {
     places: Vec<Place>,
     common: usize,
     tombstones: Vec<RangeTombstone>,
+    tombstone_bytes: usize,
     bytes_max: usize,
 }
 
@@ -39,7 +40,8 @@ impl Gathered {
     /// Room for about `bytes_max` bytes of memory.
     pub(crate) fn new(bytes_max: usize) -> Gathered {
         let bytes_max = bytes_max.min(BYTES_MAX);
-        Gathered { bytes: Vec::new(), places: Vec::new(), common: 0, tombstones: Vec::new(), bytes_max }
+        let (bytes, places, tombstones) = Default::default();
+        Gathered { bytes, places, common: 0, tombstones, tombstone_bytes: 0, bytes_max }
     }
 
     fn is_empty(&self) -> bool {
@@ -48,7 +50,7 @@ impl Gathered {
 
     /// Whether the entry still fits; the first one always does.
     pub(crate) fn has_room(&self, entry: &batch::Entry<'_>) -> bool {
-        let used = self.bytes.len() + size_of_val(&*self.places) + size_of_val(&*self.tombstones);
+        let used = self.bytes.len() + size_of_val(&*self.places) + self.tombstone_bytes;
         self.is_empty() || used + entry.key.len() + entry.value.len() <= self.bytes_max
     }
 
@@ -56,6 +58,7 @@ impl Gathered {
     #[expect(clippy::expect_used, reason = "keys and values of what is replayed have limits")]
     pub(crate) fn push(&mut self, entry: batch::Entry<'_>, seq: SeqNo) {
         if entry.kind == Kind::RangeDeletion {
+            self.tombstone_bytes += size_of::<RangeTombstone>() + entry.key.len() + entry.value.len();
             self.tombstones.push(RangeTombstone { start: entry.key.into(), end: entry.value.into(), seq });
             return;
         }
@@ -246,10 +249,12 @@ mod tests {
     #[test]
     fn takes_one_entry_at_least_and_no_more_than_fit() {
         let value = vec![1; 300];
-        let entry = batch::Entry { family: ColumnFamilyId(0), kind: Kind::Value, key: b"k", value: &value };
-        let mut gathered = Gathered::new(100);
-        assert!(gathered.has_room(&entry));
-        gathered.push(entry, SeqNo::new(1));
-        assert!(!gathered.has_room(&entry));
+        for kind in [Kind::Value, Kind::RangeDeletion] {
+            let entry = batch::Entry { family: ColumnFamilyId(0), kind, key: b"k", value: &value };
+            let mut gathered = Gathered::new(100);
+            assert!(gathered.has_room(&entry));
+            gathered.push(entry, SeqNo::new(1));
+            assert!(!gathered.has_room(&entry));
+        }
     }
 }

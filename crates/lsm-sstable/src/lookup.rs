@@ -87,7 +87,11 @@ impl Table {
         }
     }
 
-    /// As [`Table::get`], for a key that the filter lets pass.
+    /// As [`Table::get`], for a key that the filter lets pass ([`Table::may_contain_hashed`]): who asks the filter apart carries
+    /// no answer up for keys that are not there.
+    ///
+    /// # Errors
+    /// As for [`Table::get`].
     #[inline]
     pub fn get_passing(&self, user_key: &[u8], visible: SeqNo) -> Result<Option<Entry>> {
         let Some(visible) = self.stored_visible(visible) else { return Ok(None) };

@@ -451,6 +451,27 @@ pub(crate) const PLANTS: &[Plant] = &[
         caught_by: Test("-p lsm-sstable --lib stepping_back_takes_no_more"),
     },
     Plant {
+        name: "filter-hides-tombstones",
+        file: "crates/lsm-engine/src/get.rs",
+        find: "if covers_nothing && !table.may_contain_hashed(self.user_key, self.hash) {",
+        plant: "if !table.may_contain_hashed(self.user_key, self.hash) {",
+        caught_by: Lane("model"),
+    },
+    Plant {
+        name: "walk-passes-its-end",
+        file: "crates/lsm-sstable/src/block_cursor.rs",
+        find: "            if at.shared <= bytes {",
+        plant: "            if at.shared < bytes {",
+        caught_by: Test("-p lsm-sstable --lib takes_what_is_wanted"),
+    },
+    Plant {
+        name: "gathered-by-leading-bytes-only",
+        file: "crates/lsm-engine/src/gather.rs",
+        find: "a.leading.cmp(&b.leading).then_with(|| compare(a, b))",
+        plant: "a.leading.cmp(&b.leading).then_with(|| compare(a, a))",
+        caught_by: Test("-p lsm-engine --lib is_sorted_as_a_memtable_is"),
+    },
+    Plant {
         name: "directory-shows-what-is-newer",
         file: "crates/lsm-sstable/src/directory.rs",
         find: "Some(Ordering::Equal) if trailer(entry.key) > newest => {}\n                Some(Ordering::Equal)",
