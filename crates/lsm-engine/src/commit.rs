@@ -189,7 +189,9 @@ impl Store {
             let mut guard = self.writer.lock();
             self.health.check_writable()?;
             let writer = guard.as_mut().filter(|writer| !writer.refuses).ok_or_else(Error::closed)?;
-            match self.fenced(|| self.try_stage(writer, staged, batch, durability))? {
+            let attempt = self.fenced(|| self.try_stage(writer, staged, batch, durability));
+            // Room that was taken goes back under the lock, before anybody takes more behind it.
+            match attempt.inspect_err(|_| staged.clear())? {
                 Attempt::Staged => return Ok(place),
                 Attempt::Rotated => {}
                 Attempt::OverBudget => {

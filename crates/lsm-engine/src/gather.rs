@@ -232,7 +232,8 @@ mod tests {
             }
             let (mut cursor, tombstones) = gathered.sorted();
             let mut oracle = memtable.cursor();
-            let targets: Vec<_> = targets.iter().map(|(end, seq)| InternalKey::for_seek(&key(end), SeqNo::new(u64::from(*seq)))).collect();
+            let target = |(end, seq): &(Vec<u8>, u8)| InternalKey::for_seek(&key(end), SeqNo::new(u64::from(*seq)));
+            let targets: Vec<_> = targets.iter().map(target).collect();
             let agrees = |target: &InternalKey| {
                 cursor.seek(target.as_bytes()).unwrap();
                 oracle.seek(target.as_bytes()).unwrap();
@@ -241,8 +242,11 @@ mod tests {
                 oracle.seek_for_prev(target.as_bytes()).unwrap();
                 behind.0 == behind.1 && at(&cursor) == at(&oracle)
             };
-            let is_covered_alike = |key: &[u8]| tombstones.newest(key, SeqNo::MAX) == memtable.tombstones().newest(key, SeqNo::MAX);
-            targets.iter().all(agrees) && walked(&mut cursor) == walked(&mut oracle) && targets.iter().all(|target| is_covered_alike(target.user_key()))
+            let others = memtable.tombstones();
+            let is_covered_alike = |key: &[u8]| tombstones.newest(key, SeqNo::MAX) == others.newest(key, SeqNo::MAX);
+            targets.iter().all(agrees)
+                && walked(&mut cursor) == walked(&mut oracle)
+                && targets.iter().all(|target| is_covered_alike(target.user_key()))
         }
     }
 
