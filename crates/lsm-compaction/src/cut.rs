@@ -53,17 +53,12 @@ impl<'a> Cutter<'a> {
         Cutter { cut, index: 0, inside: false, overlap: 0, crossed: 0, started: false }
     }
 
-    /// Whether everything goes into one table: then nobody need ask before each key.
-    #[inline]
-    pub(crate) fn never_cuts(&self) -> bool {
-        matches!(self.cut, Cut::Never)
-    }
-
-    /// Whether the open table, of `bytes` (`None`: there is none), ends before `user_key`.
-    pub(crate) fn cut_before(&mut self, user_key: &[u8], bytes: Option<u64>) -> bool {
+    /// Whether the open table, of `bytes` (`None`: there is none), ends before `user_key`. Where all goes into one table nobody
+    /// works out how large it is.
+    pub(crate) fn cut_before(&mut self, user_key: &[u8], bytes: impl FnOnce() -> Option<u64>) -> bool {
         let Cut::Leveled { table_bytes_target, job_bytes_max, grandparents } = self.cut else { return false };
         let step = self.advance(user_key, grandparents);
-        let Some(bytes) = bytes else {
+        let Some(bytes) = bytes() else {
             self.restart(grandparents);
             return false;
         };
@@ -134,8 +129,8 @@ mod tests {
     /// Walks `steps` of (key, size of the open table before it) and names the keys before which it was cut.
     fn check(grandparents: &[Arc<TableMeta>], target: u64, job_bytes_max: u64, steps: &[(&str, u64)], expected: &str) {
         let mut cutter = Cutter::new(Cut::Leveled { table_bytes_target: target, job_bytes_max, grandparents });
-        assert!(!cutter.cut_before(b"a", None), "the first key opens a table");
-        let cut = |&&(key, bytes): &&(&str, u64)| cutter.cut_before(key.as_bytes(), Some(bytes));
+        assert!(!cutter.cut_before(b"a", || None), "the first key opens a table");
+        let cut = |&&(key, bytes): &&(&str, u64)| cutter.cut_before(key.as_bytes(), || Some(bytes));
         let cuts: Vec<&str> = steps.iter().filter(cut).map(|(key, _)| *key).collect();
         assert_eq!(cuts.join(" "), expected, "{steps:?}");
     }
@@ -177,6 +172,6 @@ mod tests {
     #[test]
     fn level_0_is_never_cut() {
         let mut cutter = Cutter::new(Cut::Never);
-        assert!(!cutter.cut_before(b"a", None) && !cutter.cut_before(b"b", Some(u64::MAX)));
+        assert!(!cutter.cut_before(b"a", || None) && !cutter.cut_before(b"b", || Some(u64::MAX)));
     }
 }

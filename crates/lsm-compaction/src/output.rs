@@ -80,13 +80,12 @@ impl<'a> Outputs<'a> {
 
     /// Ends the table at hand before `user_key` if that is where it should end.
     fn reach(&mut self, user_key: &[u8]) -> Result<()> {
-        if self.cutter.never_cuts() {
-            return Ok(());
-        }
-        let entries = self.open.as_ref().map(|table| table.builder.estimated_bytes());
-        let bytes = match (entries, self.places.bytes()) {
-            (Some(entries), Some(tombstones)) => Some(entries.saturating_add(tombstones)),
-            (entries, tombstones) => entries.or(tombstones),
+        let bytes = || {
+            let entries = self.open.as_ref().map(|table| table.builder.estimated_bytes());
+            match (entries, self.places.bytes()) {
+                (Some(entries), Some(tombstones)) => Some(entries.saturating_add(tombstones)),
+                (entries, tombstones) => entries.or(tombstones),
+            }
         };
         if self.cutter.cut_before(user_key, bytes) {
             self.close(Some(user_key))?;
