@@ -106,6 +106,7 @@ impl Error {
             Error::Unsupported(unsupported) => {
                 unsupported.path.get_or_insert_with(|| file.to_owned());
             }
+            Error::Io(failure) if failure.path.as_os_str().is_empty() => failure.path = file.to_owned(),
             Error::Io(_) | Error::InvalidArgument(_) | Error::Cancelled => {}
         }
         self

@@ -43,10 +43,7 @@ impl Table {
     /// not have, I/O errors; all name the file.
     pub fn open(source: Arc<dyn ReadAt>, options: TableOptions) -> Result<Table> {
         let file = options.file.clone();
-        open(source, options).map_err(|error| match error {
-            Error::Io(failure) if failure.path.as_os_str().is_empty() => Error::io(failure.op, file, failure.source),
-            error => error.in_file(&file),
-        })
+        open(source, options).map_err(|error| error.in_file(&file))
     }
 }
 

@@ -152,11 +152,6 @@ impl BlockSource {
     /// Adds file and offset to an error, where it does not name them yet.
     #[cold]
     pub(crate) fn place(&self, error: Error, offset: u64) -> Error {
-        match error {
-            Error::Io(failure) if failure.path.as_os_str().is_empty() => {
-                Error::io(failure.op, &self.path, failure.source)
-            }
-            error => error.at(offset).in_file(&self.path),
-        }
+        error.at(offset).in_file(&self.path)
     }
 }
